@@ -1,0 +1,79 @@
+"""Every error this app raises, bar wrong configuration (Django's ``ImproperlyConfigured``).
+
+No message carries a cached value or a secret.
+"""
+
+from __future__ import annotations
+
+from django_redis.exceptions import ConnectionInterrupted
+
+
+class CallCacheError(Exception):
+    """Catch this to handle any error of this app in one place."""
+
+
+class RedisFault(CallCacheError, ConnectionInterrupted):
+    """Redis could not do what was asked.
+
+    Also django-redis's ``ConnectionInterrupted``, so a change of backend changes no ``except``.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(connection=None)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class RedisUnavailable(RedisFault):
+    """Redis is down, hung, starting or failing over; nothing was learnt in time."""
+
+
+class RedisRefused(RedisFault):
+    """Redis is there and refuses the write: out of memory, disk full, read-only replica."""
+
+
+class RedisMisconfigured(RedisFault):
+    """Redis refuses the client: password, ACL, TLS or an unknown command. Waiting does not help."""
+
+
+class Undecodable(CallCacheError):
+    """Bytes that cannot be verified or decoded; a reader treats them as a miss."""
+
+
+class SyncError(CallCacheError):
+    """Something between this cache and its remote store went wrong."""
+
+
+class RemoteUnavailable(SyncError):
+    """The remote store cannot be reached now; try again later.
+
+    Args:
+        message: What happened.
+        retry_after: Seconds to wait, where the store said so.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RemoteRefused(SyncError):
+    """The remote store refuses us: credentials, permissions or a missing schema. A person has to act."""
+
+
+class RemoteRejected(SyncError):
+    """The remote store refuses a row for its data; other rows are not concerned."""
+
+
+class SyncNotRecorded(SyncError):
+    """A write meant for the remote store could not be recorded; it must be repeated."""
+
+
+class Uncertain(SyncError):
+    """Redis may or may not have carried out a write whose answer was lost."""
+
+
+class BacklogFull(SyncError):
+    """The outbox is at its bound; keys that are not in it yet are refused until it drains."""

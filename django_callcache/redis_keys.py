@@ -1,0 +1,137 @@
+"""The name of every Redis key that is not a value, in one place.
+
+Values keep Django's own form, ``KEY_PREFIX:version:key``. Everything else lies under
+``callcache@KEY_PREFIX:``, so that listings, patterns and near caches never meet it.
+In a Redis Cluster the keys that one script touches share a slot by a hash tag.
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from functools import cache
+from itertools import count
+from typing import NamedTuple
+
+SLOTS = 16384
+"""Hash slots of a Redis Cluster (Redis Cluster specification, "Key distribution model")."""
+
+ROOT = b"callcache@"
+
+
+class OutboxNames(NamedTuple):
+    """The keys of one outbox bucket, all in one slot."""
+
+    due: bytes
+    """Sorted set: value key, scored by the time (unix ms) from which it may be claimed."""
+    payload: bytes
+    """Hash: value key to what is to be pushed."""
+    mark: bytes
+    """String: the highest version given so far."""
+    bytes: bytes
+    """String: the sum of the payloads' lengths."""
+
+
+class RedisKeys:
+    """Names of the internal keys of one cache alias.
+
+    Args:
+        key_prefix: The alias's ``KEY_PREFIX``.
+        clustered: Whether the server is a Redis Cluster, where side records and
+            outbox buckets must share the slot of the value they belong to.
+    """
+
+    def __init__(self, key_prefix: str, *, clustered: bool = False) -> None:
+        self.root = ROOT + key_prefix.encode() + b":"
+        self._clustered = clustered
+        self._stats = self.root + b"{stats}:"
+        self._sync = self.root + b"sync:"
+        self._side = self.root + b"side:"
+        self._lease = self.root + b"lease:"
+        self._bucket = self._names(b"")
+
+    def is_internal(self, redis_key: bytes) -> bool:
+        """Tell whether a key is one of ours rather than a value."""
+        return redis_key.startswith(ROOT)
+
+    def side(self, redis_key: bytes) -> bytes:
+        """Hash beside a value that outlives it: versions, estimator state, stale copy."""
+        return self._side + self._tag(redis_key) + redis_key
+
+    def lease(self, redis_key: bytes) -> bytes:
+        """Token of whoever computes the value."""
+        return self._lease + self._tag(redis_key) + redis_key
+
+    def outbox(self, redis_key: bytes) -> OutboxNames:
+        """Outbox bucket that a value's writes go to."""
+        return self._names(self._tag(redis_key)) if self._clustered else self._bucket
+
+    def outboxes(self) -> tuple[OutboxNames, ...]:
+        """Every outbox bucket there may be: one, or one a slot in a Redis Cluster."""
+        if not self._clustered:
+            return (self._bucket,)
+        return tuple(self._names(b"{%b}" % tag) for tag in _slot_tags())
+
+    def stat_minute(self, minute: int) -> bytes:
+        """Hash: counts of one minute, numbered from the epoch."""
+        return self._stats + b"minute:%d" % minute
+
+    def stat_hours(self) -> bytes:
+        """Hash: hour since the epoch to the number of reads in it."""
+        return self._stats + b"hours"
+
+    def hot_keys(self, hour: int, prefix: str) -> bytes:
+        """Sorted set: the most read keys of an hour."""
+        return self._stats + b"hot:%d:%b" % (hour, prefix.encode())
+
+    def distinct_keys(self, hour: int, prefix: str) -> bytes:
+        """HyperLogLog: the keys read in an hour."""
+        return self._stats + b"distinct:%d:%b" % (hour, prefix.encode())
+
+    def origin(self) -> bytes:
+        """String: the id of this Redis in the eyes of the remote store."""
+        return self._sync + b"origin"
+
+    def epoch(self) -> bytes:
+        """String: set once; missing when the server came back empty."""
+        return self._sync + b"epoch"
+
+    def cursor(self, namespace: str) -> bytes:
+        """String: how far the remote changes of a namespace were pulled."""
+        return self._sync + b"cursor:" + namespace.encode()
+
+    def loop_lease(self) -> bytes:
+        """String: token of the loop that works at this moment."""
+        return self._sync + b"lease"
+
+    def heartbeat(self) -> bytes:
+        """Hash: who runs the loop, and when it was last alive."""
+        return self._sync + b"heartbeat"
+
+    def _names(self, tag: bytes) -> OutboxNames:
+        stem = self.root + b"outbox:" + tag
+        return OutboxNames(stem + b"due", stem + b"payload", stem + b"mark", stem + b"bytes")
+
+    def _tag(self, redis_key: bytes) -> bytes:
+        return b"{%b}" % _slot_tags()[slot_of(redis_key)] if self._clustered else b""
+
+
+def slot_of(redis_key: bytes) -> int:
+    """Hash slot of a key (Redis Cluster specification, "Hash tags")."""
+    opening = redis_key.find(b"{")
+    if opening >= 0:
+        closing = redis_key.find(b"}", opening + 1)
+        if closing > opening + 1:
+            redis_key = redis_key[opening + 1 : closing]
+    return crc_hqx(redis_key, 0) % SLOTS
+
+
+@cache
+def _slot_tags() -> tuple[bytes, ...]:
+    """A short hash tag for every slot."""
+    tags: dict[int, bytes] = {}
+    for number in count():
+        tag = b"%x" % number
+        tags.setdefault(crc_hqx(tag, 0) % SLOTS, tag)
+        if len(tags) == SLOTS:
+            break
+    return tuple(tags[slot] for slot in range(SLOTS))
