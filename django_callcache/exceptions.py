@@ -5,6 +5,7 @@ No message carries a cached value or a secret.
 
 from __future__ import annotations
 
+import redis.exceptions
 from django_redis.exceptions import ConnectionInterrupted
 
 
@@ -15,7 +16,8 @@ class CallCacheError(Exception):
 class RedisFault(CallCacheError, ConnectionInterrupted):
     """Redis could not do what was asked.
 
-    Also django-redis's ``ConnectionInterrupted``, so a change of backend changes no ``except``.
+    Also django-redis's ``ConnectionInterrupted``, and each kind below is redis-py's exception
+    for it, so a change of backend changes no ``except``.
     """
 
     def __init__(self, message: str) -> None:
@@ -26,15 +28,15 @@ class RedisFault(CallCacheError, ConnectionInterrupted):
         return self.message
 
 
-class RedisUnavailable(RedisFault):
+class RedisUnavailable(RedisFault, redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
     """Redis is down, hung, starting or failing over; nothing was learnt in time."""
 
 
-class RedisRefused(RedisFault):
+class RedisRefused(RedisFault, redis.exceptions.ResponseError):
     """Redis is there and refuses the write: out of memory, disk full, read-only replica."""
 
 
-class RedisMisconfigured(RedisFault):
+class RedisMisconfigured(RedisFault, redis.exceptions.AuthenticationError):
     """Redis refuses the client: password, ACL, TLS or an unknown command. Waiting does not help."""
 
 
