@@ -1,0 +1,1 @@
+"""A small call-automation site on django_callcache: campaigns, contacts and calls."""
