@@ -1,0 +1,110 @@
+"""Real parts for the tests: one private Redis a session from the start, PostgreSQL when first asked for.
+
+``REDIS_URL`` given from outside is respected; only keys of the configured caches are deleted there.
+A part that cannot be had skips the tests that need it, with the command that installs it;
+with ``CALLCACHE_REQUIRE_PARTS=1`` it fails them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from contextlib import ExitStack
+
+import django
+import pytest
+import redis
+from django.conf import settings
+from django.core.cache import caches
+
+from testproject.parts.missing import PartMissing
+from testproject.parts.postgres_server import PostgresServer
+from testproject.parts.redis_server import RedisServer
+
+REQUIRE_PARTS = os.environ.get("CALLCACHE_REQUIRE_PARTS") == "1"
+parts = ExitStack()
+atexit.register(parts.close)
+missing_redis = ""
+
+# Settings read REDIS_URL once, and conftests of subfolders import models: the server and
+# Django come before the first hook could run. A worker of pytest-xdist finds the controller's
+# server in its environment and starts one of its own.
+private_redis = os.environ.get("REDIS_URL") == os.environ.get("CALLCACHE_PRIVATE_REDIS")
+if private_redis:
+    try:
+        url = parts.enter_context(RedisServer()).url
+    except PartMissing as missing:
+        missing_redis = str(missing)
+        url = "redis://127.0.0.1:1/0"
+    os.environ["REDIS_URL"] = os.environ["CALLCACHE_PRIVATE_REDIS"] = url
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
+django.setup()
+
+
+def require(missing: str) -> None:
+    """Skip the test that needs a missing part, or fail it where parts are required."""
+    if REQUIRE_PARTS:
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
+
+
+def pytest_unconfigure():
+    """Stop what was started."""
+    parts.close()
+
+
+@pytest.fixture(scope="session")
+def redis_url():
+    """Address of a real Redis."""
+    if missing_redis:
+        require(missing_redis)
+    return os.environ["REDIS_URL"]
+
+
+@pytest.fixture(scope="session")
+def session_redis(redis_url):
+    """One redis-py client for the whole session."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def redis_client(session_redis):
+    """A plain redis-py client to the Redis of the tests, for looking behind the cache."""
+    return session_redis
+
+
+@pytest.fixture
+def cache(redis_url):
+    """The default cache."""
+    return caches["default"]
+
+
+@pytest.fixture(autouse=True)
+def _empty_redis():
+    """Each test finds Redis empty."""
+    yield
+    if not missing_redis:
+        with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+            empty(client)
+
+
+def empty(client):
+    """Delete everything in a private Redis, the keys of the configured caches in another."""
+    if private_redis:
+        client.flushall()
+        return
+    for options in settings.CACHES.values():
+        prefix = options.get("KEY_PREFIX", "")
+        for pattern in (f"{prefix}:*", f"callcache@{prefix}:*"):
+            for key in client.scan_iter(pattern, count=1000):
+                client.unlink(key)
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    """Address of a private PostgreSQL, empty but for what the session's tests put in."""
+    try:
+        return parts.enter_context(PostgresServer()).url
+    except PartMissing as missing:
+        require(str(missing))
