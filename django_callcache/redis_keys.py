@@ -71,9 +71,18 @@ class RedisKeys:
             return (self._bucket,)
         return tuple(self._names(b"{%b}" % tag) for tag in _slot_tags())
 
+    def side_prefix(self, bucket: OutboxNames) -> bytes:
+        """What the side records of a bucket's values have before the value's key."""
+        tag = bucket.due.removeprefix(self.root + b"outbox:").removesuffix(b"due")
+        return self._side + tag
+
     def stat_minute(self, minute: int) -> bytes:
         """Hash: counts of one minute, numbered from the epoch."""
         return self._stats + b"minute:%d" % minute
+
+    def stat_minutes(self) -> bytes:
+        """Sorted set: the minutes that have a bucket, scored by their own number."""
+        return self._stats + b"minutes"
 
     def stat_hours(self) -> bytes:
         """Hash: hour since the epoch to the number of reads in it."""
