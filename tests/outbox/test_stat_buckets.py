@@ -13,8 +13,11 @@ from django_callcache.redis_keys import RedisKeys
 
 
 @pytest.fixture
-def keys():
-    return RedisKeys("bucket0test")
+def keys(redis_client):
+    keys = RedisKeys("bucket0test")
+    yield keys
+    for name in redis_client.keys(keys.root + b"*"):
+        redis_client.unlink(name)
 
 
 @pytest.fixture
@@ -61,10 +64,10 @@ class TestStatBuckets:
             "": {"sets": 7, "w23": 7},
         }
 
-    def test_add__nothing(self, buckets, redis_client):
+    def test_add__nothing(self, buckets, redis_client, keys):
         """A growth without counts leaves no trace."""
         buckets.add(Growth({"call:": {}}))
-        assert redis_client.keys("*") == []
+        assert redis_client.keys(keys.root + b"*") == []
 
     def test_add__minute_of_the_server(self, buckets, redis_client):
         """The bucket is the minute of Redis's own clock."""
@@ -92,9 +95,9 @@ class TestStatBuckets:
     def test_add__expiries(self, buckets, redis_client, keys):
         """Everything a growth leaves expires by itself."""
         buckets.add(Growth({"a": {"hits": 1}}, {"a": {"a1": 1}}))
-        ttls = {name: redis_client.ttl(name) for name in redis_client.keys("*")}
+        ttls = {name: redis_client.ttl(name) for name in redis_client.keys(keys.root + b"*")}
         assert len(ttls) == 5
-        assert all(name.startswith(keys.root) and keys.is_internal(name) for name in ttls)
+        assert all(map(keys.is_internal, ttls))
         assert 0 < ttls.pop(keys.stat_hours()) <= 9 * 86400
         assert all(0 < ttl <= 3 * 86400 for ttl in ttls.values())
 
@@ -120,13 +123,13 @@ class TestStatBuckets:
         ranking = buckets.hot_keys(hour, ["call:", "none:"], 2)
         if ranking["call:"]:  # unless the hour turned in between
             assert ranking == {"call:": [("call:2500", 2500), ("call:2499", 2499)], "none:": []}
-        assert [redis_client.zcard(name) for name in redis_client.keys("*hot:*")] == [stat_buckets.HOT_KEYS]
+        assert [redis_client.zcard(name) for name in redis_client.keys(keys.root + b"*hot:*")] == [stat_buckets.HOT_KEYS]
 
-    def test_add__distinct_keys(self, buckets, redis_client):
+    def test_add__distinct_keys(self, buckets, redis_client, keys):
         """Distinct keys are counted beyond the bound of hot keys, within HyperLogLog's error."""
         buckets.add(Growth({}, {"call:": {f"call:{n}": 1 for n in range(4000)}}))
         buckets.add(Growth({}, {"call:": {f"call:{n}": 1 for n in range(4000)}}))
-        (name,) = redis_client.keys("*distinct:*")
+        (name,) = redis_client.keys(keys.root + b"*distinct:*")
         assert abs(redis_client.pfcount(name) - 4000) < 4000 * 0.04
         hour = int(name.decode().split(":distinct:")[1].split(":")[0])
         assert buckets.distinct_keys(hour, ["call:"])["call:"] == redis_client.pfcount(name)
@@ -170,4 +173,4 @@ class TestStatBuckets:
         buckets.drop(minute // 60 - 1)
         assert buckets.minutes() == [minute]
         buckets.drop(minute // 60)
-        assert redis_client.keys("*") == [keys.stat_hours()]
+        assert redis_client.keys(keys.root + b"*") == [keys.stat_hours()]
