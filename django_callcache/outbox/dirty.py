@@ -1,0 +1,250 @@
+"""Dirty entries: written here, not yet pushed to the remote store.
+
+Each synced write leaves its payload in the outbox by the same script as its value (``RECORD_WRITE``),
+so nothing that happens to the cached value later touches what is to be pushed. Claiming only lends;
+an entry leaves the outbox when it is acknowledged and was not written again meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import redis
+from redis.exceptions import NoScriptError
+
+from django_callcache.lua import Script
+from django_callcache.outbox.dirty_scripts import (
+    ACKNOWLEDGE,
+    APPLY_REMOTE,
+    CLAIM,
+    DEFER,
+    PAYLOAD_FORMAT,
+    RECORD_WRITE,
+)
+from django_callcache.redis_keys import OutboxNames, RedisKeys
+
+__all__ = ["RECORD_WRITE", "Claim", "DirtyEntries", "DirtyEntry"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirtyEntry:
+    """One key's last write, as the outbox holds it."""
+
+    redis_key: bytes
+    """Name of the value in Redis."""
+    remote_key: str
+    """Name of the value in the remote store: ``version:key`` of the caller."""
+    version: int
+    """Order of the write: microseconds since the epoch, ascending for this Redis."""
+    deleted: bool
+    """Whether the write was a deletion; ``blob`` is empty then."""
+    expires_at_ms: int | None
+    """Unix milliseconds at which the value ends by the clock of Redis; None: never."""
+    blob: bytes = field(repr=False)
+    """The value's bytes, as the cache holds them."""
+    remote_version: int
+    """Version of the remote row that this write builds on; 0 where none is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Entries lent to one worker."""
+
+    entries: tuple[DirtyEntry, ...]
+    now_ms: int
+    """Unix milliseconds by the clock of Redis."""
+    unknown: int = 0
+    """Entries that were due in a format this release does not know; they stay in the outbox."""
+
+
+class DirtyEntries:
+    """The outbox of one cache alias.
+
+    Args:
+        client: Blocking client of the alias's Redis, which returns bytes.
+        keys: Names of the alias's internal keys.
+    """
+
+    def __init__(self, client: redis.Redis, keys: RedisKeys) -> None:
+        self._client = client
+        self._keys = keys
+
+    def claim(
+        self, limit: int, max_bytes: int, lease_seconds: float, *, not_after_ms: int | None = None
+    ) -> Claim:
+        """Lend the entries that are due; who does not acknowledge them in time loses them to the next claim.
+
+        Args:
+            limit: Entries at most.
+            max_bytes: Payload bytes at most; one entry is lent whatever its size.
+            lease_seconds: How long the entries are lent.
+            not_after_ms: Leave entries that fell due later than this, so that a pass over
+                keys that are written all the time comes to an end.
+        """
+        entries: list[DirtyEntry] = []
+        now_ms = unknown = 0
+        for bucket in self._keys.outboxes():
+            now, strange, *rows = self._run(
+                CLAIM,
+                (bucket.due, bucket.payload),
+                (
+                    limit - len(entries),
+                    max_bytes,
+                    round(lease_seconds * 1000),
+                    "" if not_after_ms is None else not_after_ms,
+                    self._keys.side_prefix(bucket),
+                ),
+            )
+            now_ms, unknown = int(now), unknown + strange
+            for redis_key, payload, remote_version in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+                max_bytes -= len(payload)
+                entries.append(parse_payload(redis_key, payload, int(remote_version)))
+            if len(entries) >= limit or max_bytes <= 0:
+                break
+        return Claim(tuple(entries), now_ms, unknown)
+
+    def acknowledge(self, pushed: Iterable[tuple[DirtyEntry, int]]) -> int:
+        """Clear entries that the remote store has; one written again meanwhile stays and is due at once.
+
+        Args:
+            pushed: Each entry with the version the remote store gave it.
+
+        Returns:
+            How many were cleared.
+        """
+        cleared = 0
+        rows = ((entry, (entry.redis_key, entry.version, version)) for entry, version in pushed)
+        for bucket, arguments in self._by_bucket(rows).items():
+            prefix = self._keys.side_prefix(bucket)
+            cleared += self._run(
+                ACKNOWLEDGE, (bucket.due, bucket.payload, bucket.bytes), (prefix, *arguments)
+            )
+        return cleared
+
+    def release(self, entries: Iterable[DirtyEntry], *, delay_seconds: float = 0.0) -> None:
+        """Give entries back, due at once or after a delay; a new write of the key ends the delay."""
+        rows = ((entry, (entry.redis_key, entry.version)) for entry in entries)
+        for bucket, arguments in self._by_bucket(rows).items():
+            self._run(DEFER, (bucket.due, bucket.payload), (round(delay_seconds * 1000), *arguments))
+
+    def rebase(self, entry: DirtyEntry, remote_version: int) -> None:
+        """Let the next push of a key build on this remote version; 0: on none."""
+        self._call("HSET", self._keys.side(entry.redis_key), "rv", remote_version)
+
+    def apply_remote(
+        self,
+        redis_key: bytes,
+        *,
+        version: int,
+        remote_version: int,
+        blob: bytes | None = None,
+        ttl_ms: int | None = None,
+        deleted: bool = False,
+        remote_wins_ties: bool = False,
+    ) -> bool:
+        """Take what the remote store holds, without marking it dirty, unless this side wrote later.
+
+        Args:
+            redis_key: Name of the value in Redis.
+            version: Order of the remote write, in microseconds as for ``DirtyEntry.version``.
+            remote_version: Version of the remote row.
+            blob: The value's bytes; None removes the local copy.
+            ttl_ms: Milliseconds left to the value, None for no expiry; none left removes the local copy.
+            deleted: Whether the remote write was a deletion.
+            remote_wins_ties: Whether the remote write counts as later where versions are equal.
+
+        Returns:
+            False where the local write is the later one; its next push builds on ``remote_version``.
+        """
+        bucket = self._keys.outbox(redis_key)
+        operation = "set"
+        if deleted:
+            operation = "delete"
+        elif blob is None or (ttl_ms is not None and ttl_ms <= 0):
+            operation = "drop"
+        taken = self._run(
+            APPLY_REMOTE,
+            (redis_key, self._keys.side(redis_key), self._keys.lease(redis_key), *bucket),
+            (
+                operation,
+                "" if ttl_ms is None else ttl_ms,
+                blob or b"",
+                version,
+                remote_version,
+                int(remote_wins_ties),
+            ),
+        )
+        return bool(taken)
+
+    def depth(self) -> int:
+        """Count the keys that wait, lent ones included."""
+        return sum(int(self._call("HLEN", bucket.payload)) for bucket in self._keys.outboxes())
+
+    def payload_bytes(self) -> int:
+        """Sum the bytes of the payloads that wait."""
+        return sum(int(self._call("GET", bucket.bytes) or 0) for bucket in self._keys.outboxes())
+
+    def oldest_at(self) -> float | None:
+        """Unix seconds since when the entry that waits longest does; None where nothing waits.
+
+        An entry lent or set aside counts from the last write of its key.
+        """
+        oldest = [at for bucket in self._keys.outboxes() if (at := self._oldest_of(bucket)) is not None]
+        return min(oldest, default=None)
+
+    def origin(self) -> str:
+        """Name this Redis in the eyes of the remote store: one id, made once and kept in Redis."""
+        name = self._keys.origin()
+        self._call("SET", name, uuid4().hex, "NX")
+        return bytes(self._call("GET", name)).decode()
+
+    def _oldest_of(self, bucket: OutboxNames) -> float | None:
+        first = self._call("ZRANGE", bucket.due, 0, 0, "WITHSCORES")
+        if not first:
+            return None
+        # RESP3 pairs member and score, RESP2 lists them.
+        redis_key, score = first[0] if isinstance(first[0], (list, tuple)) else first
+        payload = self._call("HGET", bucket.payload, redis_key)
+        written_at = int(payload.split(b"|", 2)[1]) / 1e6 if _is_known(payload) else float("inf")
+        return min(float(score) / 1000, written_at)
+
+    def _by_bucket(
+        self, rows: Iterable[tuple[DirtyEntry, Sequence[bytes | int]]]
+    ) -> dict[OutboxNames, list[bytes | int]]:
+        """Gather script arguments by the bucket whose script gets them."""
+        arguments: dict[OutboxNames, list[bytes | int]] = {}
+        for entry, row in rows:
+            arguments.setdefault(self._keys.outbox(entry.redis_key), []).extend(row)
+        return arguments
+
+    def _run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes | str | int]) -> Any:
+        try:
+            return self._call("EVALSHA", script.sha1, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return self._call("EVAL", script.text, len(keys), *keys, *arguments)
+
+    def _call(self, *command: bytes | str | int) -> Any:
+        return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+def parse_payload(redis_key: bytes, payload: bytes, remote_version: int) -> DirtyEntry:
+    """Read one payload as ``RECORD_WRITE`` writes it."""
+    _, version, operation, expires_at_ms, length, rest = payload.split(b"|", 5)
+    split = int(length)
+    return DirtyEntry(
+        redis_key=redis_key,
+        # What is not UTF-8 is kept apart by surrogates, which the remote store's rules refuse.
+        remote_key=rest[:split].decode("utf-8", "surrogateescape"),
+        version=int(version),
+        deleted=operation == b"D",
+        expires_at_ms=int(expires_at_ms) if expires_at_ms else None,
+        blob=rest[split:],
+        remote_version=remote_version,
+    )
+
+
+def _is_known(payload: bytes | None) -> bool:
+    return payload is not None and payload.startswith(PAYLOAD_FORMAT.encode() + b"|")

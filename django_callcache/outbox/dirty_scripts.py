@@ -1,0 +1,285 @@
+"""The Lua scripts of the outbox: each is one atomic step on a value and its bucket.
+
+They use Redis 6.2 syntax. Redis does not undo a script that fails half-way, so arguments are judged
+first, and the first write is the one that a full or read-only server refuses.
+"""
+
+from __future__ import annotations
+
+from django_callcache.lua import Script
+
+SIDE_GRACE_MS = 3_600_000
+"""A side record outlives its value by this much, or by the value's own TTL where that is longer."""
+
+TOMBSTONE_MS = 7 * 86_400_000
+"""How long a deletion is remembered; the remote store keeps its tombstones as long (``callcache_gc``)."""
+
+PAYLOAD_FORMAT = "1"
+"""First field of a payload; entries of another format are left for the release that knows them."""
+
+_COMMON = f"""
+local SIDE_GRACE_MS, TOMBSTONE_MS, FORMAT = {SIDE_GRACE_MS}, {TOMBSTONE_MS}, '{PAYLOAD_FORMAT}'
+
+-- Lua's own conversion rounds beyond fourteen digits.
+local function text(number) return string.format('%.0f', number) end
+
+-- Version of a payload, as text; nil for a format that this release does not know.
+local function version_of(entry) return string.match(entry, '^' .. FORMAT .. '|(%d+)|') end
+"""
+
+RECORD_WRITE = Script(
+    _COMMON
+    + """
+-- Error reply of a command that was refused, else nil. Redis 6.2 puts a position before some errors,
+-- which hides their kind.
+local function refusal(reply)
+  if type(reply) == 'table' and reply.err then
+    return {err = string.gsub(reply.err, '^@user_script: %d+: %-', '')}
+  end
+end
+
+local value, side, lease, due, payload, mark, bytes = unpack(KEYS)
+local op, px, blob, remote_key = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local max_keys, max_bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
+
+if op ~= 'set' and op ~= 'add' and op ~= 'delete' and op ~= 'touch' and op ~= 'incr' then
+  return redis.error_reply('ERR unknown operation')
+end
+if px ~= '' and (tonumber(px) or 0) < 1 then
+  return redis.error_reply('ERR the time to live must be at least one millisecond')
+end
+
+if op == 'add' then
+  if redis.call('EXISTS', value) == 1 then return 0 end
+elseif op == 'touch' then
+  blob = redis.call('GET', value)
+  if not blob then return 0 end
+elseif op == 'incr' and redis.call('EXISTS', value) == 0 then
+  return false
+end
+
+-- Increments are judged by a size they cannot exceed: a 64-bit integer has twenty characters.
+local known = redis.call('HSTRLEN', payload, value)
+if known == 0 then
+  local growth = #remote_key + #blob + 64
+  local held = tonumber(redis.call('GET', bytes) or '0')
+  if redis.call('HLEN', payload) >= max_keys or held + growth > max_bytes then
+    return redis.error_reply('BACKLOGFULL the outbox is at its bound')
+  end
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local version = math.max(tonumber(redis.call('GET', mark) or '0') + 1, time[1] * 1000000 + time[2])
+local reply, ttl = 1, tonumber(px)
+
+-- A full server takes UNLINK, and after it the rest of the script: deletions are always recorded.
+if op == 'delete' then
+  reply = redis.pcall('UNLINK', value)
+  if refusal(reply) then return refusal(reply) end
+end
+local refused = refusal(redis.pcall('SET', mark, text(version)))
+if refused then return refused end
+
+if op == 'delete' then
+  blob, ttl = '', nil
+elseif op == 'touch' then
+  if ttl then redis.call('PEXPIRE', value, px) else redis.call('PERSIST', value) end
+elseif op == 'incr' then
+  refused = refusal(redis.pcall('INCRBY', value, blob))
+  if refused then return refused end
+  blob = redis.call('GET', value)
+  reply, ttl = blob, redis.call('PTTL', value)
+  if ttl < 0 then ttl = nil end
+elseif ttl then
+  redis.call('SET', value, blob, 'PX', px)
+else
+  redis.call('SET', value, blob)
+end
+redis.call('UNLINK', lease)
+
+redis.call('HSET', side, 'v', text(version))
+if op == 'delete' then
+  redis.call('HSET', side, 'd', '1')
+  redis.call('PEXPIRE', side, text(TOMBSTONE_MS))
+else
+  redis.call('HDEL', side, 'd')
+  if ttl then
+    redis.call('PEXPIRE', side, text(ttl + math.max(SIDE_GRACE_MS, ttl)))
+  else
+    redis.call('PERSIST', side)
+  end
+end
+
+local state, expires_at = op == 'delete' and 'D' or 'S', ttl and text(now + ttl) or ''
+local entry = table.concat({FORMAT, text(version), state, expires_at, #remote_key, remote_key .. blob}, '|')
+redis.call('HSET', payload, value, entry)
+redis.call('INCRBY', bytes, #entry - known)
+-- LT: a key set aside for long is due again once it is written again.
+redis.call('ZADD', due, 'LT', text(now), value)
+return reply
+"""
+)
+"""Write a value and record it for the remote store.
+
+KEYS value, side, lease, due, payload, mark, bytes. ARGV op, px, blob, remote key, max keys, max bytes.
+``op`` is set, add, delete, touch or incr; ``px`` milliseconds, empty for no expiry (for ``touch``: remove
+it, ``incr`` keeps what there is); ``blob`` the value's bytes (for ``incr`` the difference).
+
+Replies 1 for set, 1 or 0 for add, delete (whether it existed) and touch, the new value or nil for incr,
+an error that begins with ``BACKLOGFULL`` where a key new to the outbox finds it full.
+"""
+
+CLAIM = Script(
+    _COMMON
+    + """
+local due, payload = KEYS[1], KEYS[2]
+local limit, max_bytes, lease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local not_after, side_prefix = tonumber(ARGV[4]), ARGV[5]
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local due_by, until_ms = text(math.min(now, not_after or now)), text(now + lease)
+local reply, unknown, size = {text(now), 0}, 0, 0
+local members = redis.call('ZRANGEBYSCORE', due, '-inf', due_by, 'LIMIT', 0, limit)
+for _, key in ipairs(members) do
+  local entry = redis.call('HGET', payload, key)
+  if not entry then
+    redis.call('ZREM', due, key)
+  elseif not version_of(entry) then
+    unknown = unknown + 1
+    redis.call('ZADD', due, until_ms, key)
+  else
+    if size > 0 and size + #entry > max_bytes then break end
+    size = size + #entry
+    redis.call('ZADD', due, until_ms, key)
+    reply[#reply + 1] = key
+    reply[#reply + 1] = entry
+    reply[#reply + 1] = redis.call('HGET', side_prefix .. key, 'rv') or '0'
+  end
+end
+reply[2] = unknown
+return reply
+"""
+)
+"""Lend the entries that are due, oldest first; nothing is removed.
+
+KEYS due, payload. ARGV limit, max bytes, lease ms, latest due time ms (may be empty), prefix of side records.
+Replies now in ms, the number of entries of an unknown format, then key, payload, remote version of each.
+"""
+
+ACKNOWLEDGE = Script(
+    _COMMON
+    + """
+local due, payload, bytes = KEYS[1], KEYS[2], KEYS[3]
+local side_prefix, cleared = ARGV[1], 0
+for i = 2, #ARGV, 3 do
+  local key, version, remote_version = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local entry = redis.call('HGET', payload, key)
+  local found = entry and version_of(entry)
+  if found == version then
+    redis.call('HDEL', payload, key)
+    redis.call('ZREM', due, key)
+    redis.call('DECRBY', bytes, #entry)
+    cleared = cleared + 1
+  elseif found then
+    redis.call('ZADD', due, 'XX', text(math.floor(found / 1000)), key)
+  end
+  local side = side_prefix .. key
+  -- A worker that slept comes back with an older version than is known by now.
+  if tonumber(redis.call('HGET', side, 'rv') or '0') < tonumber(remote_version) then
+    redis.call('HSET', side, 'rv', remote_version)
+  end
+  -- The record may have expired and been made anew, or its value may be gone: only a value that
+  -- never expires has a side record that never does.
+  if redis.call('PTTL', side) == -1 then
+    local ttl = redis.call('PTTL', key)
+    if ttl == -2 then
+      redis.call('PEXPIRE', side, text(TOMBSTONE_MS))
+    elseif ttl >= 0 then
+      redis.call('PEXPIRE', side, text(ttl + math.max(SIDE_GRACE_MS, ttl)))
+    end
+  end
+end
+return cleared
+"""
+)
+"""Clear what the remote store has, unless it was written again; then it is due at once.
+
+KEYS due, payload, bytes. ARGV prefix of side records, then key, version, remote version of each entry.
+Replies the number cleared.
+"""
+
+DEFER = Script(
+    _COMMON
+    + """
+local due, payload, delay = KEYS[1], KEYS[2], tonumber(ARGV[1])
+local time = redis.call('TIME')
+local later = text(time[1] * 1000 + math.floor(time[2] / 1000) + delay)
+for i = 2, #ARGV, 2 do
+  local entry = redis.call('HGET', payload, ARGV[i])
+  local found = entry and version_of(entry)
+  if found then
+    -- Due at its time of writing, not now, so that the age of the backlog stays true.
+    local score = text(math.floor(found / 1000))
+    if delay > 0 and found == ARGV[i + 1] then score = later end
+    redis.call('ZADD', due, 'XX', score, ARGV[i])
+  end
+end
+return 1
+"""
+)
+"""Give a claim back, due at once or after a delay; an entry written again is due at once either way.
+
+KEYS due, payload. ARGV delay ms, then key, version of each entry.
+"""
+
+APPLY_REMOTE = Script(
+    _COMMON
+    + """
+local value, side, lease, due, payload, mark, bytes = unpack(KEYS)
+local op, px, blob = ARGV[1], ARGV[2], ARGV[3]
+local version, remote_version, remote_wins_ties = ARGV[4], ARGV[5], ARGV[6] == '1'
+
+if tonumber(redis.call('GET', mark) or '0') < tonumber(version) then redis.call('SET', mark, version) end
+
+local entry = redis.call('HGET', payload, value)
+local ours = entry and version_of(entry) or redis.call('HGET', side, 'v') or '0'
+local newer = tonumber(ours) < tonumber(version) or (ours == version and remote_wins_ties)
+if entry and not version_of(entry) then newer = false end
+redis.call('HSET', side, 'rv', remote_version)
+if not newer then
+  if redis.call('PTTL', side) == -1 and redis.call('PTTL', value) ~= -1 then
+    redis.call('PEXPIRE', side, text(TOMBSTONE_MS))
+  end
+  return 0
+end
+
+if entry then
+  redis.call('HDEL', payload, value)
+  redis.call('ZREM', due, value)
+  redis.call('DECRBY', bytes, #entry)
+end
+redis.call('UNLINK', lease)
+redis.call('HSET', side, 'v', version)
+redis.call('HDEL', side, 'd')
+if op == 'set' and px == '' then
+  redis.call('SET', value, blob)
+  redis.call('PERSIST', side)
+elseif op == 'set' then
+  redis.call('SET', value, blob, 'PX', px)
+  redis.call('PEXPIRE', side, text(px + math.max(SIDE_GRACE_MS, px)))
+else
+  redis.call('UNLINK', value)
+  if op == 'delete' then redis.call('HSET', side, 'd', '1') end
+  redis.call('PEXPIRE', side, text(TOMBSTONE_MS))
+end
+return 1
+"""
+)
+"""Take a remote value, without marking it dirty, unless this side has a newer write.
+
+KEYS value, side, lease, due, payload, mark, bytes. ARGV op (set, delete, or drop: forget the local copy),
+px, blob, version, remote version, ``1`` where the remote wins between equal versions.
+Replies 1 where the remote value was taken; 0 where the local one stays, to be pushed over the version given.
+"""
