@@ -1,0 +1,15 @@
+"""The app itself. Starting it opens no connection, asks no database and starts no thread."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class CallCacheConfig(AppConfig):
+    """Configuration of django_callcache."""
+
+    name = "django_callcache"
+    label = "django_callcache"
+    verbose_name = _("Cache")
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,316 @@
+"""What the cold side keeps in the database: hourly statistics, reports of sync passes, and the audit.
+
+Questions live on the QuerySets. Rows leave by ``prune``, in bounded batches.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, ClassVar, Self
+
+from django.conf import settings
+from django.db import models, router
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+PREFIX_LENGTH = 250
+"""Characters of a prefix that are stored; longer ones are cut."""
+
+PATTERN_LENGTH = 500
+"""Characters of a pattern that the audit can hold, and so the longest one that is taken."""
+
+PRUNE_BATCH = 1000
+"""Rows deleted by one statement of ``prune``: short enough never to hold up a writer."""
+
+
+class HistoryQuerySet(models.QuerySet[Any]):
+    """Rows of cache aliases that grow old by ``time_field``."""
+
+    time_field: ClassVar[str]
+
+    def for_alias(self, alias: str) -> Self:
+        """Rows of one cache alias."""
+        return self.filter(alias=alias)
+
+    def since(self, moment: datetime.datetime) -> Self:
+        """Rows from a moment on, that moment included."""
+        return self.filter(**{f"{self.time_field}__gte": moment})
+
+    def until(self, moment: datetime.datetime) -> Self:
+        """Rows before a moment."""
+        return self.filter(**{f"{self.time_field}__lt": moment})
+
+    def prune(self, days: float, *, now: datetime.datetime | None = None, batch: int = PRUNE_BATCH) -> int:
+        """Delete the rows of this set that are older than some days, a batch at a time.
+
+        Returns:
+            How many rows were deleted.
+        """
+        database = router.db_for_write(self.model)
+        limit = (now or timezone.now()) - datetime.timedelta(days=days)
+        old = self.using(database).until(limit).order_by(self.time_field).values_list("pk", flat=True)
+        deleted = 0
+        # Keys first: neither DELETE with LIMIT nor LIMIT in its subquery is portable.
+        while keys := list(old[:batch]):
+            deleted += self.model._default_manager.using(database).filter(pk__in=keys).delete()[0]
+        return deleted
+
+
+class CacheStatQuerySet(HistoryQuerySet):
+    """Questions to the hourly statistics."""
+
+    time_field = "hour"
+
+    def by_hour(self) -> models.QuerySet[Any, dict[str, Any]]:
+        """Sums over all prefixes: one dict an hour, oldest first."""
+        return self._sums("hour")
+
+    def by_prefix(self) -> models.QuerySet[Any, dict[str, Any]]:
+        """Sums over all hours: one dict a prefix, alphabetically."""
+        return self._sums("prefix")
+
+    def _sums(self, group: str) -> models.QuerySet[Any, dict[str, Any]]:
+        sums = {f"total_{name}": models.Sum(name) for name in CacheStat.COUNTERS}
+        return self.order_by(group).values(group).annotate(**sums)
+
+
+class CacheStat(models.Model):
+    """What happened to one prefix in one hour.
+
+    A get is a hit in Redis, a near hit or a miss. Latency lists have 24 slots: slot i counts
+    calls faster than ``2**(10 + i)`` nanoseconds that no earlier slot counts.
+    """
+
+    COUNTERS: ClassVar = ("hits", "near_hits", "misses", "sets", "deletes", "errors", "undecodable")
+
+    alias = models.CharField(_("cache alias"), max_length=100)
+    prefix = models.CharField(
+        _("prefix"), max_length=PREFIX_LENGTH, blank=True, help_text=_("Beginning of the keys counted here.")
+    )
+    hour = models.DateTimeField(_("hour"), help_text=_("Start of the hour."))
+    hits = models.PositiveBigIntegerField(_("hits in Redis"), default=0)
+    near_hits = models.PositiveBigIntegerField(
+        _("near hits"), default=0, help_text=_("Answered from the memory of a process.")
+    )
+    misses = models.PositiveBigIntegerField(_("misses"), default=0)
+    sets = models.PositiveBigIntegerField(_("sets"), default=0)
+    deletes = models.PositiveBigIntegerField(_("deletes"), default=0)
+    errors = models.PositiveBigIntegerField(
+        _("errors"), default=0, help_text=_("Calls that Redis did not answer in time or refused.")
+    )
+    undecodable = models.PositiveBigIntegerField(
+        _("undecodable values"),
+        default=0,
+        help_text=_("Values that could not be verified or decoded: misses."),
+    )
+    distinct_keys = models.PositiveBigIntegerField(
+        _("distinct keys"), default=0, help_text=_("Different keys read in the hour, estimated within 1 %.")
+    )
+    read_latency = models.JSONField(_("read latency"), default=list, blank=True)
+    write_latency = models.JSONField(_("write latency"), default=list, blank=True)
+    hot_keys = models.JSONField(
+        _("hot keys"), default=list, blank=True, help_text=_("The most read keys with their reads.")
+    )
+
+    objects = CacheStatQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("hour of statistics")
+        verbose_name_plural = _("hourly statistics")
+        ordering = ("-hour", "alias", "prefix")
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(fields=("alias", "prefix", "hour"), name="callcache_stat_unique"),
+        )
+        indexes = (
+            models.Index(fields=("alias", "hour"), name="callcache_stat_period"),
+            models.Index(fields=("hour",), name="callcache_stat_age"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.alias} {self.prefix or '*'} {self.hour:%Y-%m-%d %H:%M}"
+
+    @property
+    def gets(self) -> int:
+        """Reads of any outcome."""
+        return self.hits + self.near_hits + self.misses
+
+
+class SyncRunQuerySet(HistoryQuerySet):
+    """Questions to the reports of sync passes."""
+
+    time_field = "started_at"
+
+    def latest_of(self, alias: str) -> SyncRun | None:
+        """The report of an alias's last pass."""
+        return self.for_alias(alias).order_by("-started_at", "-pk").first()
+
+
+class SyncRun(models.Model):
+    """The report of one sync pass."""
+
+    class Outcome(models.TextChoices):
+        """How a pass ended."""
+
+        OK = "ok", _("done")
+        PARTIAL = "partial", _("partly done")
+        FAILED = "failed", _("failed")
+
+    alias = models.CharField(_("cache alias"), max_length=100)
+    started_at = models.DateTimeField(_("started at"), default=timezone.now)
+    duration_seconds = models.FloatField(_("duration in seconds"), default=0.0)
+    outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome, default=Outcome.OK)
+    pushed = models.PositiveBigIntegerField(_("pushed"), default=0)
+    deleted = models.PositiveBigIntegerField(_("deleted"), default=0, help_text=_("Deletions pushed."))
+    conflicts = models.PositiveBigIntegerField(_("conflicts"), default=0)
+    rejected = models.PositiveBigIntegerField(
+        _("rejected"), default=0, help_text=_("Entries that the remote store refused for their data.")
+    )
+    backlog = models.PositiveBigIntegerField(
+        _("backlog"), default=0, help_text=_("Entries that still waited when the pass ended.")
+    )
+    error_class = models.CharField(_("kind of error"), max_length=200, blank=True)
+    error = models.TextField(_("error"), blank=True)
+
+    objects = SyncRunQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("sync pass")
+        verbose_name_plural = _("sync passes")
+        ordering = ("-started_at",)
+        default_permissions = ()
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(duration_seconds__gte=0), name="callcache_run_duration"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(outcome__in=("ok", "partial", "failed")), name="callcache_run_outcome"
+            ),
+        )
+        indexes = (
+            models.Index(fields=("alias", "started_at"), name="callcache_run_period"),
+            models.Index(fields=("started_at",), name="callcache_run_age"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.alias} {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+class CacheOperationQuerySet(HistoryQuerySet):
+    """Questions to the audit."""
+
+    time_field = "started_at"
+
+
+class CacheOperation(models.Model):
+    """Something a person did to a cache: one row an attempt, whatever came of it.
+
+    The row is written before the work begins, so that a process which dies in the middle leaves a trace.
+    """
+
+    class Kind(models.TextChoices):
+        """What was done."""
+
+        CLEAR = "clear", _("clear")
+
+    class Scope(models.TextChoices):
+        """How much it concerned."""
+
+        PREFIX = "prefix", _("keys with a prefix")
+        PATTERN = "pattern", _("keys of a pattern")
+        ALIAS = "alias", _("the whole cache")
+
+    class Outcome(models.TextChoices):
+        """How it ended."""
+
+        RUNNING = "running", _("begun")
+        OK = "ok", _("done")
+        PARTIAL = "partial", _("partly done")
+        FAILED = "failed", _("failed")
+        REFUSED = "refused", _("refused")
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    username = models.CharField(
+        _("user name"), max_length=254, blank=True, help_text=_("Stays when the user is deleted.")
+    )
+    started_at = models.DateTimeField(_("started at"), default=timezone.now)
+    duration_seconds = models.FloatField(_("duration in seconds"), default=0.0)
+    kind = models.CharField(_("operation"), max_length=20, choices=Kind)
+    scope = models.CharField(_("scope"), max_length=20, choices=Scope)
+    alias = models.CharField(_("cache alias"), max_length=100)
+    pattern = models.CharField(_("pattern"), max_length=PATTERN_LENGTH, blank=True)
+    expected = models.PositiveBigIntegerField(
+        _("keys expected"), null=True, blank=True, help_text=_("As the preview counted them.")
+    )
+    deleted = models.PositiveBigIntegerField(_("keys deleted"), default=0)
+    outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome, default=Outcome.RUNNING)
+    reason = models.CharField(_("reason"), max_length=500, blank=True)
+    error_class = models.CharField(_("kind of error"), max_length=200, blank=True)
+    error = models.TextField(_("error"), blank=True)
+
+    objects = CacheOperationQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("operation")
+        verbose_name_plural = _("operations")
+        ordering = ("-started_at",)
+        default_permissions = ()
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(duration_seconds__gte=0), name="callcache_operation_duration"
+            ),
+        )
+        indexes = (
+            models.Index(fields=("alias", "started_at"), name="callcache_operation_period"),
+            models.Index(fields=("started_at",), name="callcache_operation_age"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.alias} {self.pattern}".strip()
+
+    def finish(
+        self,
+        outcome: CacheOperation.Outcome,
+        *,
+        deleted: int = 0,
+        duration_seconds: float = 0.0,
+        error_class: str = "",
+        error: str = "",
+    ) -> None:
+        """Record how it ended."""
+        self.outcome = outcome
+        self.deleted = deleted
+        self.duration_seconds = duration_seconds
+        self.error_class = error_class[:200]
+        self.error = error
+        self.save(update_fields=("outcome", "deleted", "duration_seconds", "error_class", "error"))
+
+
+class Dashboard(models.Model):
+    """No table: the place in the admin where the pages hang, and the permissions they ask for."""
+
+    class Meta:
+        managed = False
+        verbose_name = _("cache overview")
+        verbose_name_plural = _("cache overview")
+        default_permissions = ()
+        permissions = (
+            ("view_dashboard", "Can see cache statistics"),
+            ("view_keys", "Can see the names of cache keys"),
+            ("view_values", "Can see cached values"),
+            ("delete_keys", "Can delete cache keys and prefixes"),
+            ("clear_cache", "Can clear a whole cache"),
+            ("change_ttl", "Can change the TTL of cache keys and prefixes"),
+            ("run_sync", "Can run and pause sync, requeue or discard rejected entries"),
+            ("manage_alerts", "Can acknowledge, silence and change cache alerts"),
+        )
+
+    def __str__(self) -> str:
+        return str(self._meta.verbose_name)
