@@ -1,0 +1,1 @@
+"""Campaigns, contacts and calls, served through the cache."""
