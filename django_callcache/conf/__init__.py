@@ -1,0 +1,71 @@
+"""Configuration: frozen, typed, parsed once, from settings or from the environment.
+
+``get_settings`` is what ``settings.CALLCACHE`` says, ``parse_cache_options`` what one alias in ``CACHES``
+says, and ``from_environment`` makes both of environment variables.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from django_callcache.conf.app_settings import (
+    AdminSettings,
+    RetentionSettings,
+    Settings,
+    StatsSettings,
+    SyncSettings,
+    TtlSettings,
+    read_settings,
+)
+from django_callcache.conf.cache_options import CacheOptions, PrefixRule, parse_cache_options
+from django_callcache.conf.environment import Environment, from_environment
+from django_callcache.conf.parsing import UNSET, Unset
+from django_callcache.conf.redis_urls import as_redis_url
+
+__all__ = [
+    "UNSET",
+    "AdminSettings",
+    "CacheOptions",
+    "Environment",
+    "PrefixRule",
+    "RetentionSettings",
+    "Settings",
+    "StatsSettings",
+    "SyncSettings",
+    "TtlSettings",
+    "Unset",
+    "as_redis_url",
+    "from_environment",
+    "get_settings",
+    "parse_cache_options",
+]
+
+SOURCES = frozenset({"CALLCACHE", "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "TIME_ZONE"})
+"""Django's settings that ours are made of."""
+
+
+@cache
+def get_settings() -> Settings:
+    """Return the settings of the whole app, parsed on the first call.
+
+    Raises:
+        ImproperlyConfigured: For an unknown name or a value that cannot be.
+    """
+    try:
+        return read_settings()
+    except ImproperlyConfigured as error:
+        message = str(error)
+    # Raised anew: error pages show the variables of every frame, and the parser's hold secrets.
+    raise ImproperlyConfigured(message)
+
+
+@receiver(setting_changed, dispatch_uid="django_callcache.conf")
+def forget_settings(*, setting: str, **kwargs: Any) -> None:
+    """Parse anew after a test has overridden a setting."""
+    if setting in SOURCES:
+        get_settings.cache_clear()

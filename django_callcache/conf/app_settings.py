@@ -1,0 +1,207 @@
+"""Settings of the whole app: what ``settings.CALLCACHE`` may hold.
+
+Fields are the lower-case of the names that users write; the texts beneath them are the manual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings as django_settings
+
+from django_callcache.conf.parsing import (
+    HIDDEN,
+    Amount,
+    Bounds,
+    Count,
+    ReadBy,
+    Seconds,
+    did_you_mean,
+    parse,
+    wrong,
+)
+from django_callcache.ttl import DEFAULT_TTL, PEAK_TTL, TtlParameters
+
+REMOTES = ("supabase", "postgres")
+DEFAULT_TIME_ZONE = "UTC"
+
+
+def read_remote(value: object, where: str) -> str | None:
+    """Read the name of a remote store, or the dotted path of one."""
+    if value is None or value in REMOTES:
+        return value
+    if isinstance(value, str) and "." in value:
+        return value
+    hint = did_you_mean(value, REMOTES) if isinstance(value, str) else ""
+    raise wrong(
+        where, value, f"'supabase', 'postgres', or the dotted path of a RemoteStore.{hint} None means no sync"
+    )
+
+
+def read_time_zone(value: object, where: str) -> str:
+    """Read the name of a time zone that this machine knows."""
+    try:
+        return ZoneInfo(str(value)).key
+    except (ValueError, OSError, KeyError) as error:
+        expected = "a time zone that zoneinfo knows, such as 'America/Bogota'"
+        raise wrong(where, value, expected) from error
+
+
+def read_permission_rule(value: object, where: str) -> Callable[..., bool] | str | None:
+    """Read a callable, or the dotted path of one."""
+    if value is None or callable(value) or (isinstance(value, str) and "." in value):
+        return value
+    raise wrong(where, value, "a callable that takes a user and an alias, or the dotted path of one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncSettings:
+    """Sync with the remote store. Matters only where a rule has ``sync``."""
+
+    remote: Annotated[str | None, ReadBy(read_remote)] = None
+    """The remote store: "supabase" (needs the extra `supabase`), "postgres" (the same tables through a
+    Django database alias), or the dotted path of a RemoteStore."""
+    namespace: Annotated[str, Bounds(at_most=128)] = ""
+    """Names this deployment in the remote store, so that environments that share one never meet. Needed
+    as soon as a rule has `sync`; at most 128 bytes."""
+    interval: Seconds = 300.0
+    """Seconds between two sync passes."""
+    batch: Annotated[int, Bounds(at_least=1, at_most=1000)] = 500
+    """Entries in one remote call."""
+    batch_bytes: Count = 1_048_576
+    """Bytes of payload in one remote call; a single larger entry travels alone."""
+    database: str = "supabase"
+    """Key in `DATABASES` that the remote store "postgres" uses."""
+    supabase_url: str = ""
+    """Address of the Supabase project."""
+    supabase_key: Annotated[str, HIDDEN] = field(default="", repr=False)
+    """Service key of the Supabase project. Only the process that runs `runcachesync` needs it."""
+    timeout: Seconds = 10.0
+    """Seconds that one remote call may take, retries included."""
+    lease: Seconds = 30.0
+    """Seconds after which the entries claimed by a pass that died are claimed again."""
+    max_keys: Count = 100_000
+    """Keys that may wait for the remote store. Beyond it a new key is refused; overwrites are taken."""
+    max_bytes: Count = 268_435_456
+    """Bytes that may wait for the remote store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TtlSettings:
+    """What the TTL policies go by, where the caller gave no timeout."""
+
+    default_ttl: Seconds = DEFAULT_TTL
+    """Seconds an entry lives outside peak hours, and under the policy `fixed`."""
+    peak_ttl: Seconds = PEAK_TTL
+    """Seconds an entry lives in peak hours. Left out, it is never above DEFAULT_TTL."""
+    usage_threshold: Amount = 50.0
+    """Reads in an hour of the day, averaged over a week, above which the hour is a peak hour."""
+    time_zone: Annotated[str, ReadBy(read_time_zone)] = DEFAULT_TIME_ZONE
+    """Time zone of the business, in which hours of the day are meant. Left out, it is Django's TIME_ZONE."""
+    warmup_hours: Amount = 24.0
+    """Hours after the first recorded read during which office hours (09:00 to 18:59) are peak hours too."""
+    default_cache_size: Count = 1000
+    """Entries of the near cache outside peak hours."""
+    peak_cache_size: Count = 2000
+    """Entries of the near cache in peak hours."""
+
+    @classmethod
+    def left_out(cls, stated: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults that depend on Django's settings or on each other."""
+        return {
+            "time_zone": django_settings.TIME_ZONE or DEFAULT_TIME_ZONE,
+            "peak_ttl": min(PEAK_TTL, stated.get("default_ttl", DEFAULT_TTL)),
+        }
+
+    @property
+    def parameters(self) -> TtlParameters:
+        """These settings as the policies take them."""
+        return TtlParameters(
+            default_ttl=self.default_ttl,
+            peak_ttl=self.peak_ttl,
+            usage_threshold=self.usage_threshold,
+            time_zone=self.time_zone,
+            warmup_hours=self.warmup_hours,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatsSettings:
+    """Counting of cache calls."""
+
+    enabled: bool = True
+    """Whether calls are counted at all."""
+    flush_interval: Seconds = 5.0
+    """Seconds between two hand-overs of a process's counts to Redis."""
+    max_prefixes: Count = 256
+    """Key prefixes counted apart; the rest is counted together."""
+    max_keys: Count = 4096
+    """Distinct keys that a process remembers between two hand-overs."""
+    hot_keys: Count = 100
+    """Most read keys kept for each hour and prefix."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionSettings:
+    """Days after which old rows are pruned."""
+
+    cache_stat: Count = 90
+    """Days that hourly statistics are kept."""
+    sync_run: Count = 30
+    """Days that reports of sync passes are kept."""
+    cache_operation: Count = 365
+    """Days that the audit rows of the admin are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminSettings:
+    """The admin pages."""
+
+    read_only: bool = False
+    """Whether the pages refuse everything that changes the cache, whoever asks."""
+    can_access_alias: Annotated[Callable[..., bool] | str | None, ReadBy(read_permission_rule)] = None
+    """A callable, or its dotted path, that takes a user and an alias and says whether the user may see it."""
+    max_delete: Count = 10_000
+    """Keys that one deletion by pattern may remove; more needs the permission to clear the whole alias."""
+    key_deny: tuple[str, ...] = ("django.contrib.sessions.*", "*password*", "*token*")
+    """Patterns of keys that the pages neither show nor delete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything in ``settings.CALLCACHE``."""
+
+    sync: SyncSettings = field(default_factory=SyncSettings)
+    """Sync with the remote store."""
+    ttl: TtlSettings = field(default_factory=TtlSettings)
+    """Parameters of the TTL policies."""
+    stats: StatsSettings = field(default_factory=StatsSettings)
+    """Counting of cache calls."""
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    """How long rows are kept."""
+    admin: AdminSettings = field(default_factory=AdminSettings)
+    """The admin pages."""
+    secrets: Annotated[tuple[str, ...], HIDDEN] = field(default=(), repr=False)
+    """Secrets that stored values are sealed with: the first seals, all of them open. Left out, they are
+    SECRET_KEY and SECRET_KEY_FALLBACKS."""
+    release: str = ""
+    """Version of the site's code, marked in charts."""
+
+    @classmethod
+    def left_out(cls, stated: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults that are Django's own settings."""
+        if stated.get("secrets"):
+            return {}
+        return {"secrets": (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS)}
+
+
+def read_settings() -> Settings:
+    """Read ``settings.CALLCACHE``, and from Django's own settings what it leaves out.
+
+    Raises:
+        ImproperlyConfigured: For an unknown name or a value that cannot be.
+    """
+    return parse(Settings, getattr(django_settings, "CALLCACHE", {}), "CALLCACHE")

@@ -1,0 +1,196 @@
+"""Settings of one cache alias: what ``CACHES[alias]`` may hold for this backend.
+
+Our names stand in ``OPTIONS["CALLCACHE"]``; single values may also stand in ``OPTIONS`` itself, where
+a cache URL puts them. django-redis's own options are translated (see ``django_redis_options``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from django.core.exceptions import ImproperlyConfigured
+
+from django_callcache.conf.django_redis_options import DJANGO_REDIS_OPTIONS, translate
+from django_callcache.conf.parsing import (
+    DERIVED,
+    UNSET,
+    Bounds,
+    Count,
+    ReadBy,
+    Seconds,
+    Unset,
+    did_you_mean,
+    item,
+    read_choice,
+    read_fields,
+    read_float,
+    setting_types,
+    wrong,
+)
+from django_callcache.ttl import POLICIES
+
+OWN_OPTIONS = "CALLCACHE"
+
+Serializer = Literal["pickle", "msgpack", "json"]
+CompressLevel = Annotated[int, Bounds(at_least=-7, at_most=22)]
+Threshold = Annotated[int, Bounds(at_least=0)]
+
+STRATEGIES = ("lww",)
+
+
+def read_rule_ttl(value: object, where: str) -> str | float | None:
+    """Read the name of a TTL policy, or seconds, or None."""
+    if value is None or value in POLICIES:
+        return value  # type: ignore[return-value]
+    hint = did_you_mean(value, POLICIES) if isinstance(value, str) else ""
+    words = ", ".join(map(repr, POLICIES))
+    expected = f"seconds above 0, None (entries never expire), or a policy ({words}).{hint}"
+    seconds = read_float(value, where, expected)
+    if seconds <= 0:
+        raise wrong(where, value, expected)
+    return seconds
+
+
+def read_strategy(value: object, where: str) -> str | None:
+    """Read the name of a conflict strategy."""
+    return None if value is None else read_choice(STRATEGIES, value, where)
+
+
+def read_rules(value: object, where: str) -> tuple[PrefixRule, ...]:
+    """Read the table of rules, longest prefix first."""
+    if not isinstance(value, Mapping):
+        raise wrong(where, value, "a dict of key prefixes, each with a dict of its settings")
+    rules = []
+    for prefix, stated in value.items():
+        if not isinstance(prefix, str) or "*" in prefix:
+            raise ImproperlyConfigured(
+                f"{where} has the prefix {prefix!r}: give the text that keys begin with, without '*'."
+            )
+        if not isinstance(stated, Mapping):
+            raise ImproperlyConfigured(
+                f'{where}["{prefix}"] is {stated!r}: give a dict, such as {{"ttl": 60}}.'
+            )
+        rules.append(PrefixRule(prefix=prefix, **read_fields(PrefixRule, stated, item(where, prefix))))
+    return tuple(sorted(rules, key=lambda rule: (-len(rule.prefix), rule.prefix)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixRule:
+    """What holds for the keys that begin with a prefix. The longest matching prefix wins."""
+
+    prefix: Annotated[str, DERIVED]
+    """What the keys begin with, as callers write them. It is the key of the table `RULES`."""
+    ttl: Annotated[str | float | Unset | None, ReadBy(read_rule_ttl)] = UNSET
+    """How long entries live where the caller gives no timeout: seconds, None (they never expire), or a
+    policy ("fixed", "peak-hour"). Left out, as the alias says."""
+    sync: Annotated[str | None, ReadBy(read_strategy)] = None
+    """Sync with the remote store, and how a conflict is decided: "lww", the last writer wins."""
+    serializer: Serializer | None = None
+    """As the alias's SERIALIZER, for these keys."""
+    compress: bool | None = None
+    """As the alias's COMPRESS, for these keys."""
+    compress_level: CompressLevel | None = None
+    """As the alias's COMPRESS_LEVEL, for these keys."""
+    compress_threshold: Threshold | None = None
+    """As the alias's COMPRESS_THRESHOLD, for these keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheOptions:
+    """Everything in ``CACHES[alias]["OPTIONS"]["CALLCACHE"]``, django-redis's options translated."""
+
+    alias: str | None = None
+    """Name under which statistics, sync and seals know this cache. Left out, it is the alias in `CACHES`."""
+    on_error: Literal["degrade", "raise"] = "degrade"
+    """What a call does when Redis fails: "degrade" answers as an empty cache would, "raise" raises."""
+    deadline: Seconds = 0.25
+    """Seconds that one call may take in all, connecting included."""
+    max_connections: Count = 10
+    """Connections to one server in one process."""
+    pool_timeout: Annotated[float, Bounds(at_least=0)] = 30.0
+    """Seconds to wait for a free connection; the call's deadline ends the wait sooner."""
+    serializer: Serializer = "pickle"
+    """How values become bytes: "pickle" keeps every Python type, under a seal; "msgpack" and "json" what
+    these formats know."""
+    compress: bool = True
+    """Whether large values are compressed with zstd, where that makes them smaller."""
+    compress_level: CompressLevel = 3
+    """Level of zstd."""
+    compress_threshold: Threshold = 1024
+    """Bytes below which nothing is compressed."""
+    max_value_bytes: Count = 8_388_608
+    """Bytes that one stored value may have."""
+    max_raw_bytes: Count = 33_554_432
+    """Bytes that one value may have before compression, and after decompression."""
+    stats: bool = True
+    """Whether calls of this alias are counted."""
+    rules: Annotated[tuple[PrefixRule, ...], ReadBy(read_rules)] = ()
+    """A dict of key prefixes, each with a dict of its settings. The longest matching prefix wins."""
+    stated_timeout: Annotated[float | Unset | None, DERIVED] = UNSET
+    """The alias's `TIMEOUT`, if it states one."""
+
+
+# What may stand beside our own dict: every single value whose name django-redis does not use.
+SINGLE_NAMES = frozenset(setting_types(CacheOptions)) - {"rules", "serializer"}
+
+
+def parse_cache_options(params: Mapping[str, Any], *, alias: str | None = None) -> CacheOptions:
+    """Read what Django hands to a cache backend.
+
+    Args:
+        params: The alias's settings: ``TIMEOUT``, ``OPTIONS`` and the rest.
+        alias: The alias, for messages.
+
+    Raises:
+        ImproperlyConfigured: For an unknown name, a value that cannot be, or a contradiction.
+    """
+    where = f'CACHES["{alias}"]' if alias else "CACHES[...]"
+    where_options = item(where, "OPTIONS")
+    options = params.get("OPTIONS") or {}
+    own = read_fields(CacheOptions, options.get(OWN_OPTIONS, {}), item(where_options, OWN_OPTIONS))
+    beside = read_fields(CacheOptions, _own_beside(options, where_options), where_options)
+    meant = translate(options, where_options)
+    _refuse_contradictions(beside, own, where_options)
+    _refuse_contradictions(meant.as_stated, {**beside, **own}, where_options)
+    timeout = _stated_timeout(params, where)
+    values = {**meant.unless_stated, **meant.as_stated, **beside, **own}
+    return CacheOptions(**values, stated_timeout=timeout)
+
+
+def _own_beside(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Our names among ``OPTIONS`` itself; those that only resemble one of ours are refused."""
+    own = [OWN_OPTIONS, "RULES", *map(str.upper, SINGLE_NAMES)]
+    beside = {}
+    for name, value in options.items():
+        if name == OWN_OPTIONS or name in DJANGO_REDIS_OPTIONS:
+            continue
+        if name.lower() in SINGLE_NAMES:
+            beside[name] = value
+        elif nearest := get_close_matches(name.upper(), own, n=1, cutoff=0.85):
+            place = "" if nearest[0] == OWN_OPTIONS else f", in {item(where, OWN_OPTIONS)}"
+            raise ImproperlyConfigured(f"{where} has no {name!r}: did you mean {nearest[0]!r}{place}?")
+    return beside
+
+
+def _refuse_contradictions(one: Mapping[str, Any], other: Mapping[str, Any], where: str) -> None:
+    for name in one.keys() & other.keys():
+        if one[name] != other[name]:
+            raise ImproperlyConfigured(
+                f"{where} says twice, and differently, what {name.upper()} is: {one[name]!r} and "
+                f"{other[name]!r}. Keep what stands in {item(where, OWN_OPTIONS)}."
+            )
+
+
+def _stated_timeout(params: Mapping[str, Any], where: str) -> float | Unset | None:
+    # Django takes either case, the lower one first (django/core/cache/backends/base.py).
+    name = next((name for name in ("timeout", "TIMEOUT") if name in params), None)
+    if name is None or params[name] is None:
+        return UNSET if name is None else None
+    expected = "seconds (0: nothing is kept), or None (entries never expire)"
+    seconds = read_float(params[name], item(where, name), expected)
+    if seconds < 0:
+        raise wrong(item(where, name), params[name], expected)
+    return seconds

@@ -1,0 +1,80 @@
+"""What a TTL policy sees, what it answers, and what it may be tuned with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from django_callcache.ttl.profile import HourlyProfile
+
+DEFAULT_TTL = 3600.0
+PEAK_TTL = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TtlParameters:
+    """What the policies may be tuned with."""
+
+    default_ttl: float = DEFAULT_TTL
+    """Seconds."""
+    peak_ttl: float = PEAK_TTL
+    """Seconds, in peak hours."""
+    usage_threshold: float = 50.0
+    """Average reads in an hour of the day above which it is a peak hour."""
+    time_zone: str = "UTC"
+    """Name of the zone in which hours of the day are meant."""
+    warmup_hours: float = 24.0
+    """Hours after the first recorded read during which office hours are peak hours too; 0 for none."""
+
+    def __post_init__(self) -> None:
+        for name in ("default_ttl", "peak_ttl"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)!r}: give seconds above 0.")
+        for name in ("usage_threshold", "warmup_hours"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}: give a number of at least 0.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What is known at the moment a timeout is needed. A policy reads the fields that it is made for."""
+
+    now: float
+    """Seconds since the epoch."""
+    profile: HourlyProfile = field(default_factory=HourlyProfile)
+    """Reads by hour, over all processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A policy's answer, and why."""
+
+    ttl_seconds: float | None
+    """Seconds to live; None: never expires."""
+    policy: str
+    """Name of the policy that answered."""
+    reason: str
+    """One sentence for people."""
+    terms: Mapping[str, float | str] = field(default_factory=dict)
+    """The inputs that made the answer, by name."""
+    valid_until: float = math.inf
+    """Seconds since the epoch at which the clock alone may change the answer. A caller may keep it until
+    then, for the same profile; an answer that holds for one key only is valid until now."""
+
+
+class Policy(Protocol):
+    """A rule for how long an entry lives where its writer left the timeout open."""
+
+    @property
+    def name(self) -> str:
+        """The word that settings know it by."""
+
+    def decide(self, observation: Observation) -> Decision:
+        """Answer for one moment; the same observation gives the same answer."""
+
+
+def explicit_timeout(ttl_seconds: float | None) -> Decision:
+    """The answer where the caller gave a timeout: that one, whatever a policy would say."""
+    return Decision(ttl_seconds, "explicit", "The caller gave the timeout.")
