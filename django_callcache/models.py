@@ -6,7 +6,7 @@ Questions live on the QuerySets. Rows leave by ``prune``, in bounded batches.
 from __future__ import annotations
 
 import datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from django.conf import settings
 from django.db import models, router
@@ -71,7 +71,9 @@ class CacheStatQuerySet(HistoryQuerySet):
 
     def _sums(self, group: str) -> models.QuerySet[Any, dict[str, Any]]:
         sums = {f"total_{name}": models.Sum(name) for name in CacheStat.COUNTERS}
-        return self.order_by(group).values(group).annotate(**sums)
+        return cast(
+            "models.QuerySet[Any, dict[str, Any]]", self.order_by(group).values(group).annotate(**sums)
+        )
 
 
 class CacheStat(models.Model):

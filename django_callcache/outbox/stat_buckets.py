@@ -33,6 +33,9 @@ FIELDS = (
 )
 """Names of one prefix's counts, in the order of a process's flat list: counters, read and write latencies."""
 
+OTHER = "other"
+"""Where keys without a prefix are counted, and prefixes beyond the bound."""
+
 HOT_KEYS = 1000
 """Keys remembered for each prefix and hour, the most read ones."""
 

@@ -1,0 +1,1 @@
+"""Statistics on the cold side: closed minutes become hourly rows, rows become series."""
