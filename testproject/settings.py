@@ -2,8 +2,9 @@
 
 Everything that differs between machines comes from the environment:
 
-    REDIS_URL                Redis that the cache lies in (and the other REDIS_ names)
-    CALLCACHE_POSTGRES_URL   PostgreSQL that serves as the remote store, if there is one
+    REDIS_URL                Redis that the cache lies in; all names of `django_callcache.conf.environment`
+                             are read
+    CALLCACHE_POSTGRES_URL   PostgreSQL that serves as the remote store in Supabase's place, if there is one
     SAMPLE_DATABASE          file of the SQLite database
     SAMPLE_SECRET_KEY        Django's SECRET_KEY
     SAMPLE_DEBUG             Django's DEBUG
@@ -11,10 +12,13 @@ Everything that differs between machines comes from the environment:
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import environ
+
+from django_callcache.conf import from_environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -77,27 +81,19 @@ DATABASES: dict[str, Any] = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CACHES: dict[str, Any] = {
-    "default": {
-        "BACKEND": "django_callcache.cache.CallCache",
-        "LOCATION": env.str("REDIS_URL", default="redis://127.0.0.1:6379/15"),
-        "KEY_PREFIX": "crm",
-        "OPTIONS": {
-            "CALLCACHE": {
-                "RULES": {
-                    "campaign:": {"ttl": "peak-hour", "sync": "lww"},
-                    "contact:": {"ttl": "peak-hour", "sync": "lww"},
-                    "call:": {"ttl": "peak-hour", "sync": "lww"},
-                    "stats:": {"ttl": 30},
-                },
-            },
-        },
+environment = from_environment(
+    {"REDIS_URL": "redis://127.0.0.1:6379/15", **os.environ},
+    key_prefix="crm",
+    namespace="crm-sample",
+    rules={
+        "campaign:": {"ttl": "peak-hour", "sync": "lww"},
+        "contact:": {"ttl": "peak-hour", "sync": "lww"},
+        "call:": {"ttl": "peak-hour", "sync": "lww"},
+        "stats:": {"ttl": 30},
     },
-}
-CALLCACHE: dict[str, Any] = {
-    "SYNC": {"NAMESPACE": "crm-sample"},
-    "TTL": {"TIME_ZONE": "America/Bogota"},
-}
+)
+CACHES = environment.caches
+CALLCACHE = environment.callcache
 
 if remote := env.str("CALLCACHE_POSTGRES_URL", default=""):
     DATABASES["supabase"] = env.db_url_config(remote)
