@@ -10,6 +10,8 @@ import pytest
 from tests.contract.upstream import HERE, run_pytest
 
 MOST_EXCEPTIONS = 15
+THEIR_OWN = {"test_session::test_actual_expiry"}
+"""What django-redis 6 skips itself, for want of a serializer that Django has dropped."""
 EXCEPTIONS = tomllib.loads((HERE / "django_redis_exceptions.toml").read_text())["test"]
 
 
@@ -32,7 +34,7 @@ class TestTheirTests:
     def test_contract__everything_ran(self, outcome):
         """All of their tests under default settings ran, bar the exceptions."""
         skipped = {name.partition("[")[0] for name in outcome.skipped}
-        assert skipped <= {name for one in EXCEPTIONS for name in one["names"]}
+        assert skipped - THEIR_OWN <= {name for one in EXCEPTIONS for name in one["names"]}
         assert len(outcome.passed) >= 150, outcome.output
 
     def test_exceptions__few_and_with_a_reason(self):
