@@ -49,7 +49,8 @@ SETTINGS = {
 """Every variable that is read, and the setting that it becomes."""
 
 SECRETS = frozenset({"REDIS_PASSWORD", "SUPABASE_KEY"})
-FAMILIES = ("REDIS", "SUPABASE")
+FAMILIES = ("RED", "SUP")
+"""How names begin that may be ours, misspelt."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,10 @@ def part_credentials(url: str, where: str) -> RedisAddress:
     query = parse_qsl(parts.query, keep_blank_values=True)
     in_query = dict(query)
     host = parts.netloc.rpartition("@")[2]
-    rest = [(name, value) for name, value in query if name not in ("username", "password")]
-    bare = parts._replace(netloc=host, query=urlencode(rest))
+    rest = urlencode([(name, value) for name, value in query if name not in ("username", "password")])
     # redis-py lets the query win over what stands before the host.
     return RedisAddress(
-        url=bare.geturl(),
+        url=f"{parts.scheme}://{host}{parts.path}{rest and '?' + rest}",
         username=in_query.get("username") or unquote(parts.username or ""),
         password=in_query.get("password") or unquote(parts.password or ""),
     )

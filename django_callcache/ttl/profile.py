@@ -43,15 +43,10 @@ def utc_hours(day: date, hour: int, zone: tzinfo) -> list[int]:
     Two where clocks are set back, none where they are set forward. Where a zone is off by a part of an
     hour, a UTC hour belongs to the hour of the day in which it begins.
     """
-    found = []
-    for fold in (0, 1):
-        local = datetime.combine(day, time(hour, fold=fold), zone)
-        utc_hour = int(-(-local.timestamp() // HOUR))
-        begins = datetime.fromtimestamp(utc_hour * HOUR, zone)
-        # An hour that clocks skip comes back as another one.
-        if begins.hour == hour and begins.day == day.day and utc_hour not in found:
-            found.append(utc_hour)
-    return found
+    first = int(datetime.combine(day, time(hour), zone).timestamp() // HOUR)
+    # An hour of the day lasts two hours at most; one that clocks skip comes back as another.
+    found = ((number, datetime.fromtimestamp(number * HOUR, zone)) for number in range(first, first + 3))
+    return [number for number, begins in found if begins.hour == hour and begins.day == day.day]
 
 
 def days_back(today: date, number: int) -> Iterator[date]:
