@@ -1,0 +1,183 @@
+"""The backend that ``CACHES`` names. It decides nothing itself: operations do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from django_redis.cache import RedisCache
+
+from django_callcache.cache.drivers import run
+from django_callcache.cache.faces import faces, iterating_faces
+from django_callcache.cache.flusher import keep_flushing
+from django_callcache.cache.operations import Operations
+from django_callcache.cache.runtime import Runtime, runtime_of
+from django_callcache.cache.value_keys import Key
+from django_callcache.codec import Codec
+from django_callcache.conf import CacheOptions
+from django_callcache.redis_keys import RedisKeys
+from django_callcache.ttl import Decision
+
+
+class CallCache(RedisCache):
+    """A cache on Redis with adaptive TTL, statistics and sync; drop-in for django-redis's ``RedisCache``.
+
+    All of Django's cache API, all of django-redis's method names, and an ``a…`` method of each
+    that is native to asyncio. `Operations` documents every method; `CacheOptions` every setting.
+
+    Args:
+        server: ``LOCATION``: what django-redis takes, also ``valkey://``.
+        params: The rest of the alias's settings.
+
+    Raises:
+        ImproperlyConfigured: For an option that is unknown or cannot be.
+    """
+
+    def __init__(self, server: Any, params: dict[str, Any]) -> None:
+        super().__init__(server, params)
+        self._runtime = runtime_of(server, params)
+        self.blocking = Operations(self._runtime, self._runtime.blocking_io)
+        """Operations that block the calling thread."""
+        keep_flushing()
+
+    @property
+    def native(self) -> Operations:
+        """Operations of the running event loop."""
+        return Operations(self._runtime, self._runtime.async_io())
+
+    def get(self, key: Key, default: Any = None, version: int | None = None) -> Any:
+        """The value at a key, or ``default`` where there is none."""
+        return run(self.blocking.get(key, default, version))
+
+    async def aget(self, key: Key, default: Any = None, version: int | None = None) -> Any:
+        """The value at a key, or ``default`` where there is none."""
+        return await self.native.get(key, default, version)
+
+    set, aset = faces(Operations.set)
+    add, aadd = faces(Operations.add)
+    get_or_set, aget_or_set = faces(Operations.get_or_set)
+    delete, adelete = faces(Operations.delete)
+    touch, atouch = faces(Operations.touch)
+    has_key, ahas_key = faces(Operations.has_key)
+    incr, aincr = faces(Operations.incr)
+    decr, adecr = faces(Operations.decr)
+    incr_version, aincr_version = faces(Operations.incr_version)
+    decr_version, adecr_version = faces(Operations.decr_version)
+
+    ttl, attl = faces(Operations.ttl)
+    pttl, apttl = faces(Operations.pttl)
+    persist, apersist = faces(Operations.persist)
+    expire, aexpire = faces(Operations.expire)
+    pexpire, apexpire = faces(Operations.pexpire)
+    expire_at, aexpire_at = faces(Operations.expire_at)
+    pexpire_at, apexpire_at = faces(Operations.pexpire_at)
+
+    get_many, aget_many = faces(Operations.get_many)
+    set_many, aset_many = faces(Operations.set_many)
+    delete_many, adelete_many = faces(Operations.delete_many)
+    touch_many, atouch_many = faces(Operations.touch_many)
+
+    keys, akeys = faces(Operations.keys)
+    iter_keys, aiter_keys = iterating_faces(Operations.iter_keys)
+    count, acount = faces(Operations.count)
+    delete_pattern, adelete_pattern = faces(Operations.delete_pattern)
+    delete_prefix, adelete_prefix = faces(Operations.delete_prefix)
+    clear, aclear = faces(Operations.clear)
+    flush_db, aflush_db = faces(Operations.flush_db)
+
+    sadd, asadd = faces(Operations.sadd)
+    srem, asrem = faces(Operations.srem)
+    scard, ascard = faces(Operations.scard)
+    sismember, asismember = faces(Operations.sismember)
+    smismember, asmismember = faces(Operations.smismember)
+    smembers, asmembers = faces(Operations.smembers)
+    sdiff, asdiff = faces(Operations.sdiff)
+    sinter, asinter = faces(Operations.sinter)
+    sunion, asunion = faces(Operations.sunion)
+    sdiffstore, asdiffstore = faces(Operations.sdiffstore)
+    sinterstore, asinterstore = faces(Operations.sinterstore)
+    sunionstore, asunionstore = faces(Operations.sunionstore)
+    smove, asmove = faces(Operations.smove)
+    spop, aspop = faces(Operations.spop)
+    srandmember, asrandmember = faces(Operations.srandmember)
+    sscan, asscan = faces(Operations.sscan)
+    sscan_iter, asscan_iter = iterating_faces(Operations.sscan_iter)
+
+    hset, ahset = faces(Operations.hset)
+    hget, ahget = faces(Operations.hget)
+    hgetall, ahgetall = faces(Operations.hgetall)
+    hdel, ahdel = faces(Operations.hdel)
+    hlen, ahlen = faces(Operations.hlen)
+    hkeys, ahkeys = faces(Operations.hkeys)
+    hexists, ahexists = faces(Operations.hexists)
+
+    zadd, azadd = faces(Operations.zadd)
+    zcard, azcard = faces(Operations.zcard)
+    zcount, azcount = faces(Operations.zcount)
+    zincrby, azincrby = faces(Operations.zincrby)
+    zpopmax, azpopmax = faces(Operations.zpopmax)
+    zpopmin, azpopmin = faces(Operations.zpopmin)
+    zrange, azrange = faces(Operations.zrange)
+    zrevrange, azrevrange = faces(Operations.zrevrange)
+    zrangebyscore, azrangebyscore = faces(Operations.zrangebyscore)
+    zrevrangebyscore, azrevrangebyscore = faces(Operations.zrevrangebyscore)
+    zrank, azrank = faces(Operations.zrank)
+    zrem, azrem = faces(Operations.zrem)
+    zremrangebyscore, azremrangebyscore = faces(Operations.zremrangebyscore)
+    zscore, azscore = faces(Operations.zscore)
+
+    def __contains__(self, key: Key) -> bool:
+        return self.has_key(key)
+
+    def get_backend_timeout(self, timeout: float | None = DEFAULT_TIMEOUT) -> float | None:
+        """The time at which an entry without a rule of its own would end, in unix seconds."""
+        if timeout is DEFAULT_TIMEOUT:
+            px = self._runtime.prefixes.of("").clock.px()
+            return time.time() + int(px) / 1000 if px else None
+        return super().get_backend_timeout(timeout)
+
+    def close(self, **kwargs: Any) -> None:
+        """Called when a request ends. Connections stay: they belong to the process."""
+        super().close(**kwargs)
+
+    @property
+    def alias(self) -> str:
+        """The name under which statistics, sync and seals know this cache."""
+        return self._runtime.alias
+
+    @property
+    def options(self) -> CacheOptions:
+        """The alias's options."""
+        return self._runtime.options
+
+    @property
+    def redis_keys(self) -> RedisKeys:
+        """Names of the internal keys."""
+        return self._runtime.redis_keys
+
+    def redis_client(self) -> redis.Redis:
+        """A redis-py client for work off the hot path: it keeps no deadline and knows no breaker."""
+        return self._runtime.client()
+
+    def codec_for(self, key: str) -> Codec:
+        """What turns the values of a key into bytes and back."""
+        return self._runtime.prefixes.of(key).codec
+
+    def explain_ttl(self, key: str) -> Decision:
+        """The TTL that a write of this key without a timeout would get now, and why."""
+        return self._runtime.prefixes.of(key).clock.decide()
+
+    def flush_stats(self) -> None:
+        """Add what this process has counted to Redis now, instead of in a few seconds.
+
+        Raises:
+            redis.exceptions.RedisError: It did not arrive; the counts wait for the next time.
+        """
+        self._runtime.flush_stats()
+
+    def counted(self) -> Mapping[str, Mapping[str, int]]:
+        """What this process has counted since it started: prefix to name to number."""
+        return self._runtime.counted()

@@ -1,0 +1,212 @@
+"""How an operation reaches Redis: one round trip at a time.
+
+An operation is a coroutine over `Io`. `BlockingIo` never suspends, so `run` carries an
+operation to its end in one step; `multiplexer.AsyncIo` is the other driver. Retry, deadline
+and breaker live here; what a reply means is the operations' affair.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from redis import exceptions as redis_errors
+
+from django_callcache.cache.breaker import Breaker
+from django_callcache.cache.connections import Connections
+from django_callcache.cache.faults import fault_of, is_timeout, may_repeat
+from django_callcache.exceptions import RedisFault, RedisUnavailable
+
+Result = TypeVar("Result")
+
+IDLE_NS = 1_000_000_000
+"""A connection unused for longer is checked before it is used: the server may have closed it."""
+
+
+class Io(Protocol):
+    """What an operation may ask of the world."""
+
+    async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any:
+        """Send one packed command and return its reply; an error reply is returned, not raised.
+
+        Args:
+            command: From `commands`.
+            started: When the call began (nanoseconds, monotonic); its deadline counts from here.
+            reads: Whether the command changes nothing, and so may be sent twice.
+
+        Raises:
+            RedisFault: There was no reply.
+        """
+        ...
+
+    async def ask_many(self, commands: Sequence[bytes], started: int, *, reads: bool = False) -> list[Any]:
+        """Send several commands in one round trip and return all their replies."""
+        ...
+
+    async def call(self, factory: Callable[[], Any]) -> Any:
+        """Run the user's code."""
+        ...
+
+
+def run(operation: Coroutine[Any, Any, Result]) -> Result:
+    """Carry a blocking operation to its end."""
+    try:
+        operation.send(None)
+    except StopIteration as done:
+        result: Result = done.value
+        return result
+    operation.close()
+    raise RuntimeError("a blocking operation suspended")
+
+
+class BlockingIo:
+    """Round trips over redis-py connections, in the caller's thread.
+
+    Args:
+        connections: Where connections come from.
+        breaker: The server's breaker.
+        deadline: Seconds that one round trip may take, connecting and waiting included.
+    """
+
+    def __init__(self, connections: Connections, breaker: Breaker, deadline: float) -> None:
+        self._connections = connections
+        self._breaker = breaker
+        self._deadline_ns = int(deadline * 1e9)
+
+    async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any:
+        """See `Io.ask`."""
+        # The same as `_exchange` of one command, spelled out: this is what a cache hit costs.
+        breaker = self._breaker
+        if breaker.is_open:
+            breaker.check()
+        expires_at = started + self._deadline_ns
+        connection = self._connections.take(expires_at)
+        sent = False
+        try:
+            if started - connection.used_at > IDLE_NS:
+                _revive(connection, expires_at)
+            socket = connection.deadline_socket
+            if socket is not None:
+                socket.expires_at = expires_at
+            connection.send_packed_command((command,), False)
+            sent = True
+            reply = _read(connection, expires_at)
+        except BaseException as error:
+            return self._failed(connection, error, sent, command, 1, expires_at, reads)[0]
+        connection.used_at = started
+        self._connections.give(connection)
+        if breaker.is_troubled:
+            breaker.succeeded()
+        return reply
+
+    async def ask_many(self, commands: Sequence[bytes], started: int, *, reads: bool = False) -> list[Any]:
+        """See `Io.ask_many`."""
+        breaker = self._breaker
+        if breaker.is_open:
+            breaker.check()
+        expires_at = started + self._deadline_ns
+        connection = self._connections.take(expires_at)
+        command = b"".join(commands)
+        try:
+            replies = _exchange(connection, command, len(commands), expires_at)
+        except BaseException as error:
+            return self._failed(connection, error, True, command, len(commands), expires_at, reads)
+        self._connections.give(connection)
+        if breaker.is_troubled:
+            breaker.succeeded()
+        return replies
+
+    async def call(self, factory: Callable[[], Any]) -> Any:
+        """Run the user's code.
+
+        Raises:
+            TypeError: It is asynchronous, and there is no event loop here to run it.
+        """
+        result = factory()
+        if inspect.isawaitable(result):
+            _discard(result)
+            raise TypeError("The factory returned an awaitable; use the a… method of the same name.")
+        return result
+
+    def _failed(
+        self,
+        connection: Any,
+        error: BaseException,
+        sent: bool,
+        command: bytes,
+        replies: int,
+        expires_at: int,
+        reads: bool,
+    ) -> list[Any]:
+        """Drop the connection; send a read once more where the server had merely closed it."""
+        try:
+            _drop(connection)
+            if not isinstance(error, redis_errors.RedisError | OSError):
+                raise error
+            if not reads or not may_repeat(error):
+                raise self._fault(error, sent) from error
+            try:
+                return _exchange(connection, command, replies, expires_at)
+            except (redis_errors.RedisError, OSError) as again:
+                _drop(connection)
+                raise self._fault(again, sent) from again
+        finally:
+            self._connections.give(connection)
+
+    def _fault(self, error: BaseException, sent: bool) -> RedisFault:
+        fault = fault_of(error, self._breaker.server, sent=sent)
+        if isinstance(fault, RedisUnavailable):
+            self._breaker.failed(timed_out=is_timeout(error))
+        return fault
+
+
+def _exchange(connection: Any, command: bytes, replies: int, expires_at: int) -> list[Any]:
+    """Send packed commands and read all their replies."""
+    if time.monotonic_ns() - connection.used_at > IDLE_NS:
+        _revive(connection, expires_at)
+    socket = connection.deadline_socket
+    if socket is not None:
+        socket.expires_at = expires_at
+    connection.send_packed_command((command,), False)
+    collected = [_read(connection, expires_at) for _ in range(replies)]
+    connection.used_at = time.monotonic_ns()
+    return collected
+
+
+def _read(connection: Any, expires_at: int) -> Any:
+    """One reply; an error reply is returned, so that the replies behind it are read too."""
+    try:
+        if connection.deadline_socket is not None:
+            return connection.read_response()
+        remaining = max((expires_at - time.monotonic_ns()) * 1e-9, 0.001)
+        return connection.read_response(timeout=remaining)
+    except redis_errors.ResponseError as error:
+        return error
+
+
+def _revive(connection: Any, expires_at: int) -> None:
+    """Connect, or connect again where the server has closed an idle connection."""
+    if connection.used_at:
+        try:
+            if not connection.can_read(0):
+                return
+        except redis_errors.ConnectionError:
+            pass
+        _drop(connection)
+    remaining = max((expires_at - time.monotonic_ns()) * 1e-9, 0.001)
+    connection.socket_timeout = connection.socket_connect_timeout = remaining
+    connection.connect()
+
+
+def _drop(connection: Any) -> None:
+    """Close a connection whose next bytes may belong to somebody else."""
+    connection.disconnect()
+    connection.used_at = 0
+
+
+def _discard(awaitable: Awaitable[Any]) -> None:
+    close = getattr(awaitable, "close", None)
+    if close is not None:
+        close()

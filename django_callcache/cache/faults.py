@@ -1,0 +1,64 @@
+"""What redis-py's errors mean to a caller of the cache."""
+
+from __future__ import annotations
+
+from redis import exceptions as redis_errors
+
+from django_callcache.exceptions import RedisFault, RedisMisconfigured, RedisRefused, RedisUnavailable
+
+_REFUSALS = ("MISCONF", "NOREPLICAS", "OOM")
+_CONFIGURATION = ("NOAUTH", "WRONGPASS", "NOPERM", "unknown command", "SSL", "certificate")
+
+
+def fault_of(error: BaseException, server: str, *, sent: bool) -> RedisFault:
+    """The fault to raise for a call that got no answer.
+
+    Args:
+        error: What redis-py or the socket raised.
+        server: How the server is called in messages.
+        sent: Whether the command was sent.
+    """
+    if isinstance(error, RedisFault):
+        return error
+    if isinstance(error, redis_errors.AuthenticationError) or _speaks_of(error, _CONFIGURATION):
+        return RedisMisconfigured(
+            f"Redis at {server} refuses this client ({type(error).__name__}). "
+            "Check password, user, ACL and TLS settings."
+        )
+    if isinstance(error, redis_errors.TimeoutError | TimeoutError):
+        return RedisUnavailable(f"Redis at {server} did not answer in time.", sent=sent)
+    return RedisUnavailable(f"Redis at {server} cannot be reached ({type(error).__name__}).", sent=sent)
+
+
+def fault_in(reply: redis_errors.ResponseError, server: str) -> RedisFault | None:
+    """The fault that an error reply stands for; None where the key or the arguments are to blame.
+
+    The reply's own text is not passed on: it may quote what was to be stored.
+    """
+    if isinstance(reply, redis_errors.OutOfMemoryError) or _speaks_of(reply, _REFUSALS):
+        return RedisRefused(f"Redis at {server} takes no writes now (memory or persistence).")
+    if isinstance(
+        reply,
+        redis_errors.ReadOnlyError | redis_errors.ClusterDownError | redis_errors.MasterDownError,
+    ):
+        return RedisUnavailable(f"Redis at {server} is failing over.")
+    if isinstance(reply, redis_errors.NoPermissionError) or _speaks_of(reply, _CONFIGURATION):
+        return RedisMisconfigured(
+            f"Redis at {server} refuses a command to this user. Check its ACL rules and the server's version."
+        )
+    return None
+
+
+def may_repeat(error: BaseException) -> bool:
+    """Tell whether a command that changes nothing is worth sending again, on a new connection."""
+    return not is_timeout(error) and not isinstance(error, redis_errors.AuthenticationError)
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Tell a server that is silent from one that is not there."""
+    return isinstance(error, redis_errors.TimeoutError | TimeoutError)
+
+
+def _speaks_of(error: BaseException, words: tuple[str, ...]) -> bool:
+    text = str(error)
+    return any(word in text for word in words)

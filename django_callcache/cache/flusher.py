@@ -1,0 +1,79 @@
+"""The timer that takes counts to Redis and brings the profile of all processes back."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+
+import redis
+
+from django_callcache.cache.runtime import Runtime, runtimes
+
+logger = logging.getLogger(__name__)
+
+PROFILE_SECONDS = 60.0
+
+
+class Flusher:
+    """One daemon thread a process, started when the first backend object is made."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, as a child process must: threads do not survive a fork."""
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._profile_at = 0.0
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="callcache-flusher", daemon=True)
+                self._thread.start()
+
+    def finish(self) -> None:
+        """Take what is left to Redis; the process ends."""
+        self._stop.set()
+        for runtime in runtimes():
+            _flush(runtime)
+
+    def _run(self) -> None:
+        stop = self._stop
+        while not stop.wait(min((each.settings.stats.flush_interval for each in runtimes()), default=5.0)):
+            with_profile = time.monotonic() >= self._profile_at
+            if with_profile:
+                self._profile_at = time.monotonic() + PROFILE_SECONDS
+            for runtime in runtimes():
+                _flush(runtime)
+                if with_profile:
+                    _read_profile(runtime)
+
+
+def _flush(runtime: Runtime) -> None:
+    if not (runtime.options.stats and runtime.settings.stats.enabled):
+        return
+    try:
+        runtime.flush_stats()
+    except redis.RedisError as error:
+        logger.debug("alias=%s statistics=late error=%s", runtime.alias, type(error).__name__)
+
+
+def _read_profile(runtime: Runtime) -> None:
+    try:
+        runtime.read_profile()
+    except redis.RedisError as error:
+        logger.debug("alias=%s profile=late error=%s", runtime.alias, type(error).__name__)
+
+
+_flusher = Flusher()
+keep_flushing = _flusher.start
+atexit.register(_flusher.finish)
+os.register_at_fork(after_in_child=_flusher.forget)

@@ -1,0 +1,230 @@
+"""The asyncio driver: one connection of one event loop, shared by all its tasks.
+
+Commands that tasks send in the same turn of the loop leave in one write; Redis answers in
+order. A task that is cancelled leaves its place in the queue behind: its reply is read and
+thrown away, never handed to the next. A reply that is late ends the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from redis import exceptions as redis_errors
+
+from django_callcache.cache.breaker import Breaker
+from django_callcache.cache.faults import fault_of, is_timeout, may_repeat
+from django_callcache.exceptions import RedisFault, RedisUnavailable
+
+OpenConnection = Callable[[], Awaitable[Any]]
+
+
+class AsyncIo:
+    """Round trips of one event loop over one multiplexed connection.
+
+    Args:
+        connect: Returns a connected redis-py asyncio connection.
+        breaker: The server's breaker.
+        deadline: Seconds that one round trip may take, connecting included.
+    """
+
+    def __init__(self, connect: OpenConnection, breaker: Breaker, deadline: float) -> None:
+        self._connect = connect
+        self._breaker = breaker
+        self._deadline = deadline
+        self._session: Session | None = None
+        self._opening: asyncio.Task[Session] | None = None
+
+    async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any:
+        """See `drivers.Io.ask`."""
+        return (await self._exchange(command, 1, started, reads))[0]
+
+    async def ask_many(self, commands: Sequence[bytes], started: int, *, reads: bool = False) -> list[Any]:
+        """See `drivers.Io.ask_many`."""
+        return await self._exchange(b"".join(commands), len(commands), started, reads)
+
+    async def call(self, factory: Callable[[], Any]) -> Any:
+        """Run the user's code, plain or asynchronous."""
+        result = factory()
+        return await result if inspect.isawaitable(result) else result
+
+    async def close(self) -> None:
+        """Close the connection; the next command opens another."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _exchange(self, command: bytes, replies: int, started: int, reads: bool) -> list[Any]:
+        breaker = self._breaker
+        if breaker.is_open:
+            breaker.check()
+        try:
+            answer = await (await self._live_session()).submit(command, replies, started)
+        except SessionLost as lost:
+            if not reads or not may_repeat(lost.error):
+                raise lost.fault from lost.error
+            try:
+                answer = await (await self._live_session()).submit(command, replies, started)
+            except SessionLost as again:
+                raise again.fault from again.error
+        if breaker.is_troubled:
+            breaker.succeeded()
+        return answer
+
+    async def _live_session(self) -> Session:
+        session = self._session
+        if session is not None and session.is_alive:
+            return session
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> Session:
+        try:
+            async with asyncio.timeout(self._deadline):
+                connection = await self._connect()
+        except (redis_errors.RedisError, OSError) as error:
+            raise SessionLost(error, _noted_fault(self._breaker, error, sent=False)) from error
+        self._session = Session(connection, self._breaker, self._deadline)
+        return self._session
+
+    def _opened(self, opening: asyncio.Task[Session]) -> None:
+        self._opening = None
+        if not opening.cancelled():
+            opening.exception()  # whoever waited has it; asyncio need not warn that nobody did
+
+
+class SessionLost(Exception):  # noqa: N818
+    """The connection ended before the reply came."""
+
+    def __init__(self, error: BaseException, fault: RedisFault) -> None:
+        super().__init__(fault.message)
+        self.error = error
+        self.fault = fault
+
+
+class Session:
+    """The life of one connection: what was sent on it, and who waits for which reply."""
+
+    def __init__(self, connection: Any, breaker: Breaker, deadline: float) -> None:
+        self.is_alive = True
+        self._connection = connection
+        self._breaker = breaker
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._pending: deque[_Pending] = deque()
+        self._outgoing: list[bytes] = []
+        self._watch: asyncio.TimerHandle | None = None
+        self._senders: set[asyncio.Task[None]] = set()
+        self._reader = self._loop.create_task(self._read())
+
+    def submit(self, command: bytes, replies: int, started: int) -> asyncio.Future[list[Any]]:
+        """Queue packed commands; the future gets all their replies."""
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._pending.append(_Pending(future, replies, started))
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(command)
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._deadline, self._check_oldest)
+        return future
+
+    async def close(self) -> None:
+        """End the session and wait until its connection is closed."""
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+
+    def _flush(self) -> None:
+        batch, self._outgoing = self._outgoing, []
+        if self.is_alive:
+            sender = self._loop.create_task(self._send(batch))
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+
+    async def _send(self, batch: list[bytes]) -> None:
+        try:
+            await self._connection.send_packed_command(batch, False)
+        except (redis_errors.RedisError, OSError) as error:
+            self._end(error)
+
+    async def _read(self) -> None:
+        connection, pending = self._connection, self._pending
+        try:
+            while True:
+                try:
+                    reply = await connection.read_response()
+                except redis_errors.ResponseError as error:
+                    reply = error
+                if pending[0].take(reply):
+                    pending.popleft()
+        except (redis_errors.RedisError, OSError) as error:
+            self._end(error)
+        except IndexError as error:
+            self._end(redis_errors.InvalidResponse("a reply that nobody asked for"), cause=error)
+        finally:
+            self._end(redis_errors.ConnectionError("the event loop is closing"), is_fault=False)
+            await connection.disconnect(nowait=True)
+
+    def _check_oldest(self) -> None:
+        """End the session if the oldest reply is overdue; else look again when it would be."""
+        self._watch = None
+        if not self._pending:
+            return
+        remaining = self._deadline - (time.monotonic_ns() - self._pending[0].started) * 1e-9
+        if remaining <= 0:
+            self._end(TimeoutError("no reply in time"))
+            self._reader.cancel()
+        else:
+            self._watch = self._loop.call_later(remaining, self._check_oldest)
+
+    def _end(self, error: Exception, *, is_fault: bool = True, cause: Exception | None = None) -> None:
+        """Fail everybody who waits; the first reason given is the one that counts."""
+        if not self.is_alive:
+            return
+        self.is_alive = False
+        error.__cause__ = cause
+        if self._watch is not None:
+            self._watch.cancel()
+        if is_fault and (self._pending or not may_repeat(error)):
+            _noted_fault(self._breaker, error, sent=True)
+        for waiting in self._pending:
+            waiting.fail(SessionLost(error, fault_of(error, self._breaker.server, sent=True)))
+        self._pending.clear()
+        self._outgoing.clear()
+
+
+class _Pending:
+    """A call that waits for its replies."""
+
+    __slots__ = ("_collected", "_future", "_replies", "started")
+
+    def __init__(self, future: asyncio.Future[list[Any]], replies: int, started: int) -> None:
+        self._future = future
+        self._replies = replies
+        self._collected: list[Any] = []
+        self.started = started
+
+    def take(self, reply: Any) -> bool:
+        """Take the next reply; tell whether it was the last. A cancelled call takes them too."""
+        self._collected.append(reply)
+        if len(self._collected) < self._replies:
+            return False
+        if not self._future.done():
+            self._future.set_result(self._collected)
+        return True
+
+    def fail(self, error: Exception) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)
+
+
+def _noted_fault(breaker: Breaker, error: BaseException, *, sent: bool) -> RedisFault:
+    """The fault, and the breaker told of it: once a connection, however many calls it takes along."""
+    fault = fault_of(error, breaker.server, sent=sent)
+    if isinstance(fault, RedisUnavailable):
+        breaker.failed(timed_out=is_timeout(error))
+    return fault

@@ -1,0 +1,14 @@
+"""Every cache operation, once: a coroutine over `drivers.Io`, for blocking and asyncio callers alike."""
+
+from __future__ import annotations
+
+from django_callcache.cache.operations.batches import BatchOperations
+from django_callcache.cache.operations.collections import CollectionOperations
+from django_callcache.cache.operations.entries import EntryOperations
+from django_callcache.cache.operations.patterns import PatternOperations
+
+__all__ = ["Operations"]
+
+
+class Operations(EntryOperations, BatchOperations, PatternOperations, CollectionOperations):
+    """All operations of one alias over one driver."""

@@ -1,0 +1,175 @@
+"""What all operations share: the alias they work for, the driver they work with, and what a fault means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from redis import exceptions as redis_errors
+
+from django_callcache.cache import commands
+from django_callcache.cache.counters import DELETES, ERRORS, SETS, UNDECODABLE
+from django_callcache.cache.drivers import Io
+from django_callcache.cache.faults import fault_in
+from django_callcache.cache.prefixes import Prefix, milliseconds
+from django_callcache.cache.runtime import Runtime
+from django_callcache.cache.value_keys import Key
+from django_callcache.exceptions import (
+    BacklogFull,
+    RedisFault,
+    RedisMisconfigured,
+    SyncError,
+    SyncNotRecorded,
+    Uncertain,
+    Undecodable,
+)
+from django_callcache.lua import Script
+from django_callcache.outbox.dirty import RECORD_WRITE
+
+Fallback = TypeVar("Fallback")
+
+MISSING: Any = object()
+"""No value; a stored None is one."""
+
+now = time.monotonic_ns
+
+
+class OperationsBase:
+    """One alias, one driver.
+
+    Args:
+        runtime: What the alias shares in this process.
+        io: Reaches Redis.
+    """
+
+    def __init__(self, runtime: Runtime, io: Io) -> None:
+        self._runtime = runtime
+        self._io = io
+        self._redis_key = runtime.value_keys.redis_key
+        self._prefix_of = runtime.prefixes.of
+        self._raises = runtime.options.on_error == "raise"
+        self._internal = runtime.redis_keys
+        sync = runtime.settings.sync
+        self._outbox_bounds = (b"%d" % sync.max_keys, b"%d" % sync.max_bytes)
+
+    def _prefix(self, key: Key) -> Prefix:
+        return self._prefix_of(key if type(key) is str else str(key))
+
+    def _degraded(self, fault: RedisFault, prefix: Prefix, fallback: Fallback) -> Fallback:
+        """What a call returns when Redis failed it, as ``ON_ERROR`` says.
+
+        Raises:
+            RedisFault: ``ON_ERROR`` is "raise"; or the configuration is wrong, which no waiting mends.
+        """
+        prefix.counts.slots[ERRORS] += 1
+        if self._raises or isinstance(fault, RedisMisconfigured):
+            raise fault
+        return fallback
+
+    def _checked(self, reply: Any) -> Any:
+        """A reply that is not an error.
+
+        Raises:
+            RedisFault: The server is at fault.
+            redis.exceptions.ResponseError: The key or the arguments are.
+        """
+        if isinstance(reply, redis_errors.ResponseError):
+            raise fault_in(reply, self._runtime.server) or reply
+        return reply
+
+    def _decoded(self, reply: Any, prefix: Prefix, redis_key: bytes) -> Any:
+        """The value in a reply to GET; `MISSING` for none, and for what is no value of ours."""
+        if reply is None:
+            return MISSING
+        if type(reply) is not bytes:
+            if isinstance(reply, redis_errors.ResponseError) and (
+                fault := fault_in(reply, self._runtime.server)
+            ):
+                raise fault
+            prefix.counts.slots[UNDECODABLE] += 1  # a list or a hash lies there
+            return MISSING
+        try:
+            return prefix.codec.decode(reply, redis_key)
+        except Undecodable:
+            prefix.counts.slots[UNDECODABLE] += 1
+            return MISSING
+
+    def _px(self, prefix: Prefix, timeout: Any) -> bytes | None:
+        """A timeout in milliseconds; empty for ever; None where nothing is to be kept at all."""
+        if timeout is DEFAULT_TIMEOUT:
+            return prefix.clock.px()
+        if timeout is not None and timeout <= 0:
+            return None
+        return milliseconds(timeout)
+
+    async def _run_script(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Iterable[bytes],
+        started: int,
+        *,
+        reads: bool = False,
+    ) -> Any:
+        """The reply of a script, which is sent whole where the server does not know it yet."""
+        arguments = tuple(arguments)
+        reply = await self._io.ask(commands.evalsha(script, keys, arguments), started, reads=reads)
+        if isinstance(reply, redis_errors.NoScriptError):
+            reply = await self._io.ask(commands.eval_(script, keys, arguments), started, reads=reads)
+        return reply
+
+    async def _record(
+        self,
+        prefix: Prefix,
+        key: Key,
+        version: int | None,
+        operation: bytes,
+        px: bytes,
+        blob: bytes,
+        started: int,
+    ) -> Any:
+        """Write a synced entry: the value and what is to reach the remote store, in one step.
+
+        Raises:
+            SyncNotRecorded: Nothing was written.
+            Uncertain: The answer was lost.
+            BacklogFull: The outbox is at its bound.
+        """
+        redis_key = self._redis_key(key, version)
+        try:
+            reply = await self._run_script(
+                RECORD_WRITE,
+                self._record_keys(redis_key),
+                (operation, px, blob, self._remote_key(key, version), *self._outbox_bounds),
+                started,
+            )
+            reply = self._recorded(reply, prefix)
+        except RedisFault as fault:
+            raise self._not_recorded(fault, prefix) from fault
+        prefix.counts.wrote(DELETES if operation == b"delete" else SETS, now() - started)
+        return reply
+
+    def _recorded(self, reply: Any, prefix: Prefix) -> Any:
+        if isinstance(reply, redis_errors.ResponseError) and "BACKLOGFULL" in str(reply):
+            prefix.counts.slots[ERRORS] += 1
+            raise BacklogFull(
+                "The outbox is full and takes no further keys until the sync loop drains it. "
+                "See whether `manage.py runcachesync` runs and reaches the remote store."
+            )
+        return self._checked(reply)
+
+    def _not_recorded(self, fault: RedisFault, prefix: Prefix) -> SyncError:
+        """What to raise for a synced write that failed: never swallowed, whatever ``ON_ERROR`` says."""
+        prefix.counts.slots[ERRORS] += 1
+        if fault.sent:
+            return Uncertain(f"Redis may or may not have recorded the write for sync: {fault}")
+        return SyncNotRecorded(f"The write was not recorded for sync: {fault}")
+
+    def _record_keys(self, redis_key: bytes) -> tuple[bytes, ...]:
+        names = self._internal
+        return (redis_key, names.side(redis_key), names.lease(redis_key), *names.outbox(redis_key))
+
+    def _remote_key(self, key: Key, version: int | None) -> bytes:
+        return self._runtime.value_keys.remote_key(key, version)

@@ -1,0 +1,374 @@
+"""Operations on one key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from redis import exceptions as redis_errors
+
+from django_callcache.cache import commands
+from django_callcache.cache.counters import DELETES, ERRORS, HITS, MISSES, SETS
+from django_callcache.cache.operations.base import MISSING, OperationsBase, now
+from django_callcache.cache.prefixes import Prefix, milliseconds
+from django_callcache.cache.value_keys import Key
+from django_callcache.exceptions import RedisFault, RedisRefused
+from django_callcache.lua import Script
+
+INCREMENT = Script("""
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+return redis.call('INCRBY', KEYS[1], ARGV[1])
+""")
+"""INCRBY of a key that exists; nil where it does not. KEYS: value. ARGV: delta."""
+
+REPLACE = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+return 1
+""")
+"""SET of a key that still holds what was read. KEYS: value. ARGV: what was read, what to write."""
+
+MOVE = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local px = redis.call('PTTL', KEYS[1])
+if px > 0 then redis.call('SET', KEYS[2], ARGV[2], 'PX', px) else redis.call('SET', KEYS[2], ARGV[2]) end
+redis.call('DEL', KEYS[1])
+return 1
+""")
+"""A value under another name, as long as it is what was read. KEYS: from, to. ARGV: what was read, what to write."""
+
+TRIES = 50
+"""Rounds of compare and set before contention is called an error."""
+
+
+class EntryOperations(OperationsBase):
+    """Reads and writes of single keys; Django's names and django-redis's."""
+
+    async def get(self, key: Key, default: Any = None, version: int | None = None) -> Any:
+        """The value at a key, or ``default`` where there is none."""
+        value = await self._get(key, version)
+        return default if value is MISSING else value
+
+    async def set(
+        self,
+        key: Key,
+        value: Any,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        nx: bool = False,
+        xx: bool = False,
+    ) -> bool:
+        """Store a value.
+
+        Args:
+            key: Anything with a text form.
+            value: Whatever the prefix's serializer takes.
+            timeout: Seconds, fractions included; None for ever; 0 or less deletes the key. Left out,
+                the TTL policy of the key's prefix decides.
+            version: Left out, the alias's ``VERSION``.
+            nx: Store only if the key is absent.
+            xx: Store only if the key is present.
+
+        Returns:
+            Whether it was stored.
+
+        Raises:
+            SyncNotRecorded: The prefix is synced and the write could not be recorded. Also in degraded
+                mode, as are `Uncertain` and `BacklogFull`: nothing meant for the remote store is lost silently.
+        """
+        if nx:
+            return await self.add(key, value, timeout, version)
+        started = now()
+        prefix = self._prefix(key)
+        px = self._px(prefix, timeout)
+        if px is None:
+            await self.delete(key, version)
+            return True
+        redis_key = self._redis_key(key, version)
+        blob = prefix.codec.encode(value, redis_key)
+        if prefix.is_synced and not xx:
+            await self._record(prefix, key, version, b"set", px, blob, started)
+            return True
+        command = commands.set_if(redis_key, blob, px, b"XX") if xx else commands.set_(redis_key, blob, px)
+        try:
+            reply = self._checked(await self._io.ask(command, started))
+        except RedisRefused as refused:
+            await self._drop_old_value(redis_key)
+            return self._degraded(refused, prefix, False)
+        except RedisFault as fault:
+            return self._degraded(fault, prefix, False)
+        prefix.counts.wrote(SETS, now() - started)
+        return reply is not None
+
+    async def add(
+        self, key: Key, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        """Store a value if the key is absent; tell whether it was stored."""
+        started = now()
+        prefix = self._prefix(key)
+        px = self._px(prefix, timeout)
+        if px is None:  # nothing would be kept, but the answer is the one that a real timeout gets
+            return not await self.has_key(key, version)
+        redis_key = self._redis_key(key, version)
+        blob = prefix.codec.encode(value, redis_key)
+        if prefix.is_synced:
+            return bool(await self._record(prefix, key, version, b"add", px, blob, started))
+        try:
+            reply = self._checked(await self._io.ask(commands.set_if(redis_key, blob, px, b"NX"), started))
+        except RedisFault as fault:
+            return self._degraded(fault, prefix, False)
+        prefix.counts.wrote(SETS, now() - started)
+        return reply is not None
+
+    async def get_or_set(
+        self, key: Key, default: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> Any:
+        """The value at a key; where there is none, ``default`` (called if callable) is stored and returned.
+
+        A None that the callable returns is stored like any value. The asyncio method takes
+        coroutine functions too.
+        """
+        value = await self._get(key, version, faults=(faults := []))
+        if value is not MISSING:
+            return value
+        value = await self._io.call(default) if callable(default) else default
+        if not faults and not await self.add(key, value, timeout, version):
+            return await self.get(key, value, version)  # somebody else was faster
+        return value
+
+    async def delete(self, key: Key, version: int | None = None) -> bool:
+        """Delete a key; tell whether it existed."""
+        started = now()
+        prefix = self._prefix(key)
+        if prefix.is_synced:
+            return bool(await self._record(prefix, key, version, b"delete", b"", b"", started))
+        try:
+            reply = self._checked(await self._io.ask(commands.unlink(self._redis_key(key, version)), started))
+        except RedisFault as fault:
+            return self._degraded(fault, prefix, False)
+        prefix.counts.wrote(DELETES, now() - started)
+        return bool(reply)
+
+    async def touch(
+        self, key: Key, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        """Give a key a new timeout, as for `set`; tell whether it exists."""
+        started = now()
+        prefix = self._prefix(key)
+        px = self._px(prefix, timeout)
+        if px is None:
+            return await self.delete(key, version)
+        if prefix.is_synced:
+            return bool(await self._record(prefix, key, version, b"touch", px, b"", started))
+        redis_key = self._redis_key(key, version)
+        try:
+            if px:
+                return bool(self._checked(await self._io.ask(commands.pexpire(redis_key, px), started)))
+            # PERSIST says 0 of a key that has no timeout already, too.
+            asked = (commands.command("PERSIST", redis_key), commands.exists(redis_key))
+            return bool(self._checked((await self._io.ask_many(asked, started))[1]))
+        except RedisFault as fault:
+            return self._degraded(fault, prefix, False)
+
+    async def has_key(self, key: Key, version: int | None = None) -> bool:
+        """Tell whether a key exists."""
+        return bool(await self._ask_of_key(key, version, commands.exists, 0, reads=True))
+
+    async def incr(
+        self, key: Key, delta: float = 1, version: int | None = None, ignore_key_check: bool = False
+    ) -> Any:
+        """Add to a number and return the sum. Its timeout stays.
+
+        Integers of 64 bits are counted by Redis itself; larger ones and floats by compare and
+        set, so that no update is lost either way.
+
+        Args:
+            key: Of the number.
+            delta: What to add.
+            version: Left out, the alias's ``VERSION``.
+            ignore_key_check: Start a missing key at 0 instead of raising.
+
+        Returns:
+            The sum; None where Redis failed and ``ON_ERROR`` is "degrade".
+
+        Raises:
+            ValueError: The key does not exist.
+            TypeError: Its value is not a number.
+        """
+        started = now()
+        prefix = self._prefix(key)
+        redis_key = self._redis_key(key, version)
+        try:
+            reply = MISSING
+            if type(delta) is int:
+                reply = await self._increment(prefix, key, version, redis_key, delta, started)
+            if reply is MISSING or isinstance(reply, redis_errors.ResponseError):
+                reply = await self._increment_by_comparing(prefix, key, version, redis_key, delta)
+        except RedisFault as fault:
+            return self._degraded(fault, prefix, None)
+        if reply is None:
+            if not ignore_key_check:
+                raise ValueError(f"Key {key!r} not found.")
+            if not await self.add(key, delta, version=version):
+                return await self.incr(key, delta, version)
+            return delta
+        prefix.counts.wrote(SETS, now() - started)
+        return reply
+
+    async def decr(self, key: Key, delta: float = 1, version: int | None = None) -> Any:
+        """Subtract from a number; see `incr`."""
+        return await self.incr(key, -delta, version)
+
+    async def incr_version(self, key: Key, delta: int = 1, version: int | None = None) -> int:
+        """Move a value to the key's version ``delta`` further on, with its timeout; return that version.
+
+        Raises:
+            ValueError: The key does not exist.
+        """
+        current = self._runtime.value_keys.version if version is None else version
+        prefix = self._prefix(key)
+        old_key, new_key = self._redis_key(key, current), self._redis_key(key, current + delta)
+        try:
+            for _ in range(TRIES):
+                blob = self._checked(await self._io.ask(commands.get(old_key), now(), reads=True))
+                value = self._decoded(blob, prefix, old_key)
+                if value is MISSING:
+                    raise ValueError(f"Key {key!r} not found.")
+                # The seal binds a value to its key, so it is sealed anew rather than renamed.
+                moved = prefix.codec.encode(value, new_key)
+                if self._checked(await self._run_script(MOVE, (old_key, new_key), (blob, moved), now())):
+                    break
+        except RedisFault as fault:
+            return self._degraded(fault, prefix, current + delta)
+        if prefix.is_synced:
+            await self._record(prefix, key, current, b"delete", b"", b"", now())
+            await self.touch(
+                key, (await self.pttl(key, current + delta) or 0) / 1000 or None, current + delta
+            )
+        return current + delta
+
+    async def decr_version(self, key: Key, delta: int = 1, version: int | None = None) -> int:
+        """Move a value to the key's version ``delta`` further back; see `incr_version`."""
+        return await self.incr_version(key, -delta, version)
+
+    async def ttl(self, key: Key, version: int | None = None) -> int | None:
+        """Seconds that a key has left: None if it never expires, 0 if it does not exist."""
+        left = await self.pttl(key, version)
+        return None if left is None else round(left / 1000) or min(left, 1)
+
+    async def pttl(self, key: Key, version: int | None = None) -> int | None:
+        """Milliseconds that a key has left: None if it never expires, 0 if it does not exist."""
+        left = await self._ask_of_key(
+            key, version, lambda name: commands.command("PTTL", name), -2, reads=True
+        )
+        return None if left == -1 else max(left, 0)
+
+    async def persist(self, key: Key, version: int | None = None) -> bool:
+        """Take a key's timeout away; tell whether it had one."""
+        if self._prefix(key).is_synced:
+            had_one = await self.pttl(key, version) not in (None, 0)
+            return had_one and await self.touch(key, None, version)
+        return bool(await self._ask_of_key(key, version, lambda name: commands.command("PERSIST", name), 0))
+
+    async def expire(self, key: Key, timeout: float | timedelta, version: int | None = None) -> bool:
+        """Let a key expire after some seconds; tell whether it exists."""
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        return await self.touch(key, seconds, version)
+
+    async def pexpire(self, key: Key, timeout: float | timedelta, version: int | None = None) -> bool:
+        """Let a key expire after some milliseconds; tell whether it exists."""
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout / 1000
+        return await self.touch(key, seconds, version)
+
+    async def expire_at(self, key: Key, when: datetime | float, version: int | None = None) -> bool:
+        """Let a key expire at a time, a datetime or unix seconds; tell whether it exists."""
+        return await self.pexpire_at(key, when if isinstance(when, datetime) else when * 1000, version)
+
+    async def pexpire_at(self, key: Key, when: datetime | float, version: int | None = None) -> bool:
+        """Let a key expire at a time, a datetime or unix milliseconds; tell whether it exists."""
+        unix_ms = when.timestamp() * 1000 if isinstance(when, datetime) else when
+        if self._prefix(key).is_synced:
+            return await self.touch(key, unix_ms / 1000 - datetime.now(UTC).timestamp(), version)
+        at = b"%d" % unix_ms
+        return bool(
+            await self._ask_of_key(key, version, lambda name: commands.command("PEXPIREAT", name, at), 0)
+        )
+
+    async def _get(self, key: Key, version: int | None, faults: list[RedisFault] | None = None) -> Any:
+        """The value at a key, or `MISSING`; counted. A fault that is not raised is noted in ``faults``."""
+        started = now()
+        text = key if type(key) is str else str(key)
+        prefix = self._prefix_of(text)
+        redis_key = self._redis_key(key, version)
+        try:
+            reply = await self._io.ask(commands.get(redis_key), started, reads=True)
+            value = self._decoded(reply, prefix, redis_key)
+        except RedisFault as fault:
+            if faults is not None:
+                faults.append(fault)
+            return self._degraded(fault, prefix, MISSING)
+        prefix.counts.read(text, MISSES if value is MISSING else HITS, now() - started)
+        return value
+
+    async def _ask_of_key(
+        self,
+        key: Key,
+        version: int | None,
+        command: Callable[[bytes], bytes],
+        fallback: Any,
+        *,
+        reads: bool = False,
+    ) -> Any:
+        try:
+            return self._checked(
+                await self._io.ask(command(self._redis_key(key, version)), now(), reads=reads)
+            )
+        except RedisFault as fault:
+            return self._degraded(fault, self._prefix(key), fallback)
+
+    async def _drop_old_value(self, redis_key: bytes) -> None:
+        """Delete what a refused write would have replaced: deleting works when memory or disk are full."""
+        try:
+            await self._io.ask(commands.unlink(redis_key), now())
+        except RedisFault:
+            return  # the caller reports the refusal, which came first
+
+    async def _increment(
+        self, prefix: Prefix, key: Key, version: int | None, redis_key: bytes, delta: int, started: int
+    ) -> Any:
+        """Let Redis count: the sum, None for a missing key, an error reply for what it cannot count."""
+        if prefix.is_synced:
+            try:
+                reply = await self._record(prefix, key, version, b"incr", b"", b"%d" % delta, started)
+            except redis_errors.ResponseError as error:
+                if isinstance(error, RedisFault):
+                    raise
+                return error
+            prefix.counts.slots[SETS] -= 1  # counted by `incr`
+            return None if reply is None else int(reply)
+        reply = await self._run_script(INCREMENT, (redis_key,), (b"%d" % delta,), started)
+        if isinstance(reply, redis_errors.ResponseError) and "integer" in str(reply):
+            return reply
+        return self._checked(reply)
+
+    async def _increment_by_comparing(
+        self, prefix: Prefix, key: Key, version: int | None, redis_key: bytes, delta: float
+    ) -> Any:
+        for _ in range(TRIES):
+            blob = await self._io.ask(commands.get(redis_key), now(), reads=True)
+            value = self._decoded(blob, prefix, redis_key)
+            if value is MISSING:
+                return None
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"The value at {key!r} is a {type(value).__name__}, not a number.")
+            total = prefix.codec.encode(value + delta, redis_key)
+            if self._checked(await self._run_script(REPLACE, (redis_key,), (blob, total), now())):
+                if prefix.is_synced:
+                    left = await self.pttl(key, version)
+                    await self.touch(key, None if left is None else left / 1000, version)
+                return value + delta
+        prefix.counts.slots[ERRORS] += 1
+        raise RuntimeError(f"Other writers kept changing {key!r}; nothing was added.")

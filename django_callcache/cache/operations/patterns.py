@@ -1,0 +1,121 @@
+"""Operations on all keys that match: by SCAN in small steps, so that nobody else waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from django_callcache.cache import commands
+from django_callcache.cache.operations.base import OperationsBase, now
+from django_callcache.cache.value_keys import escape_glob
+from django_callcache.exceptions import RedisFault
+
+SCAN_COUNT = 500
+"""Keys that Redis looks at in one step; with 2,000 other clients waited 28 ms, with 500 under 7."""
+
+
+class PatternOperations(OperationsBase):
+    """Listing, counting and deleting by pattern, within this alias's own keys."""
+
+    async def delete_pattern(
+        self,
+        pattern: str,
+        version: int | None = None,
+        prefix: str | None = None,
+        itersize: int | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        """Delete the keys that match a glob, ``*`` and ``?`` and ``[…]``; return how many there were.
+
+        A cached copy is dropped, nothing is deleted in the remote store, and what waits to be
+        pushed is pushed.
+
+        Args:
+            pattern: Over keys as callers write them.
+            version: Left out, the alias's ``VERSION``.
+            prefix: Another ``KEY_PREFIX`` than the alias's.
+            itersize: Keys looked at in one step; left out, 500.
+            progress: Called after each step with the number deleted so far.
+        """
+        glob = self._runtime.value_keys.pattern(pattern, version, prefix)
+        removed, fault = await self._delete_matching(glob, itersize or SCAN_COUNT, progress)
+        return removed if fault is None else self._degraded(fault, self._prefix(""), removed)
+
+    async def delete_prefix(
+        self, prefix: str, version: int | None = None, progress: Callable[[int], object] | None = None
+    ) -> int:
+        """Delete the keys that begin with a literal text; see `delete_pattern`."""
+        return await self.delete_pattern(escape_glob(prefix) + "*", version, progress=progress)
+
+    async def clear(self, progress: Callable[[int], object] | None = None) -> bool:
+        """Delete every value of this alias, all versions, and nothing else; tell whether it was done.
+
+        Other keys in the same Redis database stay, as do internal ones; for all of the database
+        there is `flush_db`.
+        """
+        glob = self._runtime.value_keys.everything()
+        _, fault = await self._delete_matching(glob, SCAN_COUNT, progress)
+        return True if fault is None else self._degraded(fault, self._prefix(""), False)
+
+    async def flush_db(self) -> bool:
+        """Delete the whole Redis database, whoever its keys belong to, the outbox included."""
+        try:
+            return bool(self._checked(await self._io.ask(commands.command("FLUSHDB", "ASYNC"), now())))
+        except RedisFault as fault:
+            return self._degraded(fault, self._prefix(""), False)
+
+    async def keys(self, search: str = "*", version: int | None = None) -> list[str]:
+        """The keys that match a glob, each once."""
+        return list(dict.fromkeys([key async for key in self.iter_keys(search, version=version)]))
+
+    async def iter_keys(
+        self, search: str = "*", itersize: int | None = None, version: int | None = None
+    ) -> AsyncIterator[str]:
+        """The keys that match a glob, fetched step by step.
+
+        Keys that are written or deleted meanwhile may or may not be among them, and one may come
+        twice while Redis resizes its table.
+        """
+        glob = self._runtime.value_keys.pattern(search, version)
+        try:
+            async for page in self._scan(glob, itersize or SCAN_COUNT):
+                for redis_key in page:
+                    yield self._runtime.value_keys.caller_key(redis_key)
+        except RedisFault as fault:
+            self._degraded(fault, self._prefix(""), None)
+
+    async def count(self, search: str = "*", version: int | None = None) -> int:
+        """How many keys match a glob."""
+        total = 0
+        try:
+            async for page in self._scan(self._runtime.value_keys.pattern(search, version), SCAN_COUNT):
+                total += len(page)
+        except RedisFault as fault:
+            return self._degraded(fault, self._prefix(""), total)
+        return total
+
+    async def _delete_matching(
+        self, glob: bytes, itersize: int, progress: Callable[[int], object] | None
+    ) -> tuple[int, RedisFault | None]:
+        """How many keys were deleted, and what ended it before its time."""
+        removed = 0
+        try:
+            async for page in self._scan(glob, itersize):
+                removed += self._checked(await self._io.ask(commands.of_keys(b"UNLINK", page), now()))
+                if progress is not None:
+                    progress(removed)
+        except RedisFault as fault:
+            return removed, fault
+        return removed, None
+
+    async def _scan(self, glob: bytes, itersize: int) -> AsyncIterator[list[bytes]]:
+        """Pages of keys that match, never empty, internal keys left out."""
+        cursor: Any = b"0"
+        while True:
+            command = commands.command("SCAN", cursor, "MATCH", glob, "COUNT", itersize)
+            cursor, page = self._checked(await self._io.ask(command, now(), reads=True))
+            own = [key for key in dict.fromkeys(page) if not self._internal.is_internal(key)]
+            if own:
+                yield own
+            if cursor == b"0":
+                return

@@ -1,0 +1,314 @@
+"""What one alias shares in a process: connections, breaker, codec, counts, policies.
+
+Django makes a backend object for every thread and every asynchronous context, so a hundred
+request tasks make a hundred of them. All that must be there once lives here, in a registry,
+and is made anew in a forked child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+import redis.asyncio as redis_asyncio
+from django.conf import settings as django_settings
+from django.core.cache import caches
+from django.core.cache.backends.base import get_key_func
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+from django_redis.pool import get_connection_factory
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from django_callcache.cache.breaker import Breaker
+from django_callcache.cache.connections import Connections
+from django_callcache.cache.counters import CountsReader, PrefixCounts
+from django_callcache.cache.drivers import BlockingIo
+from django_callcache.cache.multiplexer import AsyncIo
+from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
+from django_callcache.cache.sockets import timed
+from django_callcache.cache.value_keys import ValueKeys
+from django_callcache.codec import Codec, Encoding, KeyRing
+from django_callcache.conf import UNSET, PrefixRule, as_redis_url, get_settings, parse_cache_options
+from django_callcache.outbox.stat_buckets import FIELDS, StatBuckets
+from django_callcache.redis_keys import RedisKeys
+from django_callcache.ttl import HourlyProfile, Policy, TtlParameters, make_policy
+
+DEFAULT_ALIAS = "default"
+"""Name of a cache that is made by hand, outside ``CACHES``."""
+
+_OF_THE_SYNC_POOL = frozenset(
+    {
+        "connection_pool",
+        "event_dispatcher",
+        "himport_registry",
+        "maint_notifications_config",
+        "maint_notifications_pool_handler",
+        "orig_host_address",
+        "orig_socket_connect_timeout",
+        "orig_socket_timeout",
+        "parser_class",
+        "retry",
+        "retry_on_error",
+        "retry_on_timeout",
+    }
+)
+"""Arguments that redis-py's pool adds for its own use, or that our drivers decide."""
+
+
+class Runtime:
+    """One alias in one process.
+
+    Args:
+        server: ``LOCATION``.
+        params: The rest of the alias's settings, as Django hands them to a backend.
+    """
+
+    def __init__(self, server: Any, params: Mapping[str, Any]) -> None:
+        self.options = parse_cache_options(params, alias=_alias_of(server, params))
+        self.alias = self.options.alias or _alias_of(server, params) or DEFAULT_ALIAS
+        self.settings = get_settings()
+        key_prefix = params.get("KEY_PREFIX", "")
+        reverse = params.get("REVERSE_KEY_FUNCTION")
+        self.value_keys = ValueKeys(
+            key_prefix,
+            params.get("VERSION", 1),
+            get_key_func(params.get("KEY_FUNCTION")),
+            get_key_func(reverse) if reverse else None,
+        )
+        self.redis_keys = RedisKeys(key_prefix)
+        self._key_ring = KeyRing(self.settings.secrets)
+        self.profile = HourlyProfile({})
+        self.prefixes = Prefixes(self.options.rules, self._make_prefix, self.settings.stats.max_prefixes)
+        self.counts_reader = CountsReader()
+        self._pool = _pool_of(server, params.get("OPTIONS") or {})
+        self.server = _label_of(self._pool)
+        self.breaker = _breaker_of(self.server)
+        self.connections = Connections(
+            self._make_connection, self.options.max_connections, self.options.pool_timeout, self.server
+        )
+        self.breaker.when_opened(self.connections.release_waiters)
+        self.blocking_io = BlockingIo(self.connections, self.breaker, self.options.deadline)
+        self._async_io: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncIo] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._client: redis.Redis | None = None
+
+    def async_io(self) -> AsyncIo:
+        """The driver of the running event loop."""
+        loop = asyncio.get_running_loop()
+        io = self._async_io.get(loop)
+        if io is None:
+            # A driver holds its loop by its tasks, so a weak key alone never lets go of a closed one.
+            for closed in [other for other in self._async_io if other.is_closed()]:
+                del self._async_io[closed]
+            io = AsyncIo(self._connect_async, self.breaker, self.options.deadline)
+            self._async_io[loop] = io
+        return io
+
+    def client(self) -> redis.Redis:
+        """A redis-py client for work off the hot path."""
+        if self._client is None:
+            self._client = redis.Redis(connection_pool=self._pool)
+        return self._client
+
+    def flush_stats(self) -> None:
+        """Add what was counted since the last time to this minute's bucket in Redis.
+
+        Raises:
+            redis.exceptions.RedisError: It did not arrive; the counts wait for the next time.
+        """
+        growth = self.counts_reader.growth(self.prefixes.counts())
+        if growth:
+            StatBuckets(self.client(), self.redis_keys).add(growth)
+        self.counts_reader.confirm()
+
+    def counted(self) -> dict[str, dict[str, int]]:
+        """What this process has counted since it started, by prefix and name."""
+        return {
+            name: dict(zip(FIELDS, counts.slots, strict=True))
+            for name, counts in self.prefixes.counts().items()
+        }
+
+    def read_profile(self) -> None:
+        """Read the hours of all processes, which the policies decide by."""
+        self.profile = HourlyProfile(StatBuckets(self.client(), self.redis_keys).profile())
+        self.prefixes.forget_decisions()
+
+    def forget(self) -> None:
+        """Start anew in a forked child: sockets, locks and unreported counts are the parent's."""
+        self.connections.forget()
+        self.prefixes.forget()
+        self.counts_reader.skip(self.prefixes.counts())
+        self._async_io = weakref.WeakKeyDictionary()
+        self._client = None
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self.connections.close()
+        self._pool.disconnect()
+
+    def _make_prefix(self, name: str, rule: PrefixRule | None) -> Prefix:
+        options = self.options
+        encoding = Encoding(
+            serializer=_first(rule and rule.serializer, options.serializer),
+            compress=_first(rule and rule.compress, options.compress),
+            compress_level=_first(rule and rule.compress_level, options.compress_level),
+            compress_threshold=_first(rule and rule.compress_threshold, options.compress_threshold),
+            max_value_bytes=options.max_value_bytes,
+            max_raw_bytes=options.max_raw_bytes,
+        )
+        return Prefix(
+            name,
+            rule,
+            TtlClock(self._policy_of(rule), lambda: self.profile),
+            Codec(self.alias, self._key_ring, encoding),
+            PrefixCounts(self.settings.stats.max_keys),
+        )
+
+    def _policy_of(self, rule: PrefixRule | None) -> Policy:
+        ttl = self.settings.ttl
+        parameters = TtlParameters(
+            default_ttl=ttl.default_ttl,
+            peak_ttl=ttl.peak_ttl,
+            usage_threshold=ttl.usage_threshold,
+            time_zone=ttl.time_zone,
+            warmup_hours=ttl.warmup_hours,
+        )
+        spec = self.options.stated_timeout if rule is None or rule.ttl is UNSET else rule.ttl
+        return make_policy("peak-hour" if spec is UNSET else spec, parameters)
+
+    def _make_connection(self) -> Any:
+        arguments = dict(self._pool.connection_kwargs)
+        for name in _OF_THE_SYNC_POOL - {"connection_pool", "parser_class"}:
+            arguments.pop(name, None)
+        arguments |= {
+            "protocol": 2,
+            "decode_responses": False,
+            "socket_timeout": self.options.deadline,
+            "socket_connect_timeout": self.options.deadline,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        return timed(self._pool.connection_class)(**arguments)
+
+    async def _connect_async(self) -> Any:
+        arguments = {
+            name: value
+            for name, value in self._pool.connection_kwargs.items()
+            if name not in _OF_THE_SYNC_POOL
+        }
+        arguments |= {
+            "protocol": 2,
+            "decode_responses": False,
+            "socket_timeout": None,
+            "socket_connect_timeout": self.options.deadline,
+            "retry": redis_asyncio.retry.Retry(NoBackoff(), 0),
+        }
+        if isinstance(self._pool, redis.sentinel.SentinelConnectionPool):
+            host, port = await asyncio.to_thread(self._pool.get_master_address)
+            arguments |= {"host": host, "port": port}
+        connection = _async_class_of(self._pool.connection_class)(**arguments)
+        await connection.connect()
+        return connection
+
+
+_runtimes: dict[tuple[Any, ...], tuple[Any, Runtime]] = {}
+_breakers: dict[str, Breaker] = {}
+_lock = threading.Lock()
+
+
+def runtime_of(server: Any, params: Mapping[str, Any]) -> Runtime:
+    """The runtime of an alias, made when it is first asked for."""
+    options = params.get("OPTIONS")
+    # The options are told apart by identity, which is safe as long as the registry holds them.
+    key = (
+        str(server),
+        id(options) if options else 0,
+        params.get("KEY_PREFIX", ""),
+        params.get("VERSION", 1),
+        params.get("TIMEOUT", UNSET),
+        params.get("KEY_FUNCTION"),
+    )
+    known = _runtimes.get(key)
+    if known is not None:
+        return known[1]
+    runtime = Runtime(server, params)
+    with _lock:
+        return _runtimes.setdefault(key, (options, runtime))[1]
+
+
+def runtimes() -> list[Runtime]:
+    """Every runtime of this process."""
+    return [runtime for _, runtime in list(_runtimes.values())]
+
+
+@receiver(setting_changed)
+def _forget_settings(*, setting: str, **_: object) -> None:
+    if setting in {"CACHES", "CALLCACHE", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        for runtime in runtimes():
+            runtime.close()
+        _runtimes.clear()
+
+
+def _forget_parent() -> None:
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    for breaker in _breakers.values():
+        breaker.forget()
+    for runtime in runtimes():
+        runtime.forget()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+
+def _breaker_of(server: str) -> Breaker:
+    with _lock:
+        return _breakers.setdefault(server, Breaker(server))
+
+
+def _alias_of(server: Any, params: Mapping[str, Any]) -> str | None:
+    """The alias whose settings these are: Django does not tell a backend its name."""
+    if not django_settings.configured:
+        return None
+    for alias, stated in caches.settings.items():
+        same = {name: value for name, value in stated.items() if name not in {"BACKEND", "LOCATION"}}
+        if stated.get("LOCATION", "") == server and same == params:
+            return str(alias)
+    return None
+
+
+def _pool_of(server: Any, options: dict[str, Any]) -> Any:
+    """A redis-py pool of this runtime's own, by django-redis's configuration.
+
+    Where several servers are stated, the first is the primary; reads go there too.
+    """
+    servers = server if isinstance(server, list | tuple | set) else str(server).split(",")
+    factory: Any = get_connection_factory(options)
+    return factory.get_connection_pool(factory.make_connection_params(as_redis_url(next(iter(servers)))))
+
+
+def _label_of(pool: Any) -> str:
+    arguments = pool.connection_kwargs
+    if "path" in arguments:
+        return str(arguments["path"])
+    if isinstance(pool, redis.sentinel.SentinelConnectionPool):
+        return f"sentinel service {pool.service_name}"
+    return f"{arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
+
+
+def _async_class_of(connection_class: type[Any]) -> type[Any]:
+    if issubclass(connection_class, redis.SSLConnection):
+        return redis_asyncio.SSLConnection
+    if issubclass(connection_class, redis.UnixDomainSocketConnection):
+        return redis_asyncio.UnixDomainSocketConnection
+    return redis_asyncio.Connection
+
+
+def _first(stated: Any, otherwise: Any) -> Any:
+    return otherwise if stated is None else stated

@@ -1,0 +1,95 @@
+"""Sockets that keep a deadline without polling, and the redis-py connections that use them."""
+
+from __future__ import annotations
+
+import functools
+import socket
+import struct
+import time
+from typing import Any
+
+import redis
+
+CLOSE_ENOUGH = 0.8
+"""The kernel's timeout is set anew when less than this share of it remains."""
+
+
+class DeadlineSocket(socket.socket):
+    """A connected socket whose reads and writes end by a deadline.
+
+    The kernel keeps the time (SO_RCVTIMEO, SO_SNDTIMEO): ``settimeout`` would add a poll
+    before every send and every read. A reply that trickles in is bounded as a whole.
+    """
+
+    __slots__ = ("_armed", "expires_at")
+
+    def __init__(self, connected: socket.socket, timeout: float) -> None:
+        super().__init__(fileno=connected.detach())
+        self.settimeout(None)
+        self.expires_at = time.monotonic_ns() + int(timeout * 1e9)
+        """When the call under way must be over, in nanoseconds of the monotonic clock."""
+        self._arm(timeout)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """Read what is there, or wait for it until the deadline.
+
+        Raises:
+            TimeoutError: The deadline passed.
+        """
+        remaining = (self.expires_at - time.monotonic_ns()) * 1e-9
+        if remaining < self._armed * CLOSE_ENOUGH or remaining * CLOSE_ENOUGH > self._armed:
+            if remaining <= 0:
+                raise TimeoutError("timed out")
+            self._arm(remaining)
+        try:
+            return super().recv_into(buffer, nbytes, flags)
+        except BlockingIOError:
+            raise TimeoutError("timed out") from None
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Write everything.
+
+        Raises:
+            TimeoutError: The other side took nothing for as long as a call may last.
+        """
+        try:
+            super().sendall(data, flags)
+        except BlockingIOError:
+            raise TimeoutError("timed out") from None
+
+    def _arm(self, seconds: float) -> None:
+        self._armed = seconds
+        # timeval's fields are C longs; zero in both would mean "wait for ever".
+        value = struct.pack("ll", int(seconds), max(int(seconds % 1 * 1e6), 1))
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
+class TimedConnection:
+    """Mixed into a redis-py connection class: its socket keeps deadlines by itself.
+
+    ``_connect`` is the abstract method that redis-py asks its connection classes for.
+    """
+
+    used_at: int = 0
+    """When the last reply was read, in nanoseconds of the monotonic clock."""
+    deadline_socket: DeadlineSocket | None = None
+
+    def _connect(self) -> DeadlineSocket:
+        connected = super()._connect()  # type: ignore[misc]
+        self.deadline_socket = DeadlineSocket(connected, self.socket_timeout)  # type: ignore[attr-defined]
+        return self.deadline_socket
+
+
+class PatientConnection:
+    """Mixed into a redis-py connection class whose socket cannot be replaced (TLS)."""
+
+    used_at: int = 0
+    deadline_socket: None = None
+
+
+@functools.cache
+def timed(connection_class: type[redis.Connection]) -> type[redis.Connection]:
+    """The same connection class, keeping deadlines."""
+    mixin = PatientConnection if issubclass(connection_class, redis.SSLConnection) else TimedConnection
+    return type(f"{mixin.__name__}{connection_class.__name__}", (mixin, connection_class), {})

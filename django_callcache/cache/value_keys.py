@@ -1,0 +1,104 @@
+"""The Redis key of a value, and back: Django's own form, ``KEY_PREFIX:version:key``."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from django.core.cache.backends.base import (
+    MEMCACHE_MAX_KEY_LENGTH,
+    CacheKeyWarning,
+    InvalidCacheKey,
+    default_key_func,
+    memcache_key_warnings,
+)
+from django_redis.util import CacheKey
+
+Key = Any
+"""What callers use as a key: a string as a rule, anything with a text form by Django's custom."""
+
+_SUSPECT = re.compile(r"[\x00-\x20\x7f]").search
+_GLOB = re.compile(r"([\\*?\[\]])")
+
+
+def escape_glob(text: str) -> str:
+    """Make a literal of what would be a pattern to Redis (the backslash too)."""
+    return _GLOB.sub(r"\\\1", text)
+
+
+class ValueKeys:
+    """Makes Redis keys of callers' keys.
+
+    Args:
+        key_prefix: The alias's ``KEY_PREFIX``.
+        version: The alias's ``VERSION``.
+        make: Its ``KEY_FUNCTION``.
+        reverse: Its ``REVERSE_KEY_FUNCTION``, if stated.
+    """
+
+    def __init__(
+        self,
+        key_prefix: str,
+        version: int,
+        make: Callable[[Any, str, Any], str] = default_key_func,
+        reverse: Callable[[str], str] | None = None,
+    ) -> None:
+        self.key_prefix = key_prefix
+        self.version = version
+        self._make = make
+        self._reverse = reverse
+        self._is_default = make is default_key_func
+        self._stem = f"{key_prefix}:{version}:".encode()
+        self._max_length = MEMCACHE_MAX_KEY_LENGTH - len(self._stem)
+
+    def redis_key(self, key: Key, version: int | None = None) -> bytes:
+        """The key under which Redis holds a value.
+
+        Raises:
+            InvalidCacheKey: The key cannot be written as UTF-8.
+
+        Warns:
+            CacheKeyWarning: Django's other backends would not take this key.
+        """
+        if type(key) is str and version is None and self._is_default:
+            if len(key) <= self._max_length and not _SUSPECT(key):
+                try:
+                    return self._stem + key.encode()
+                except UnicodeEncodeError:
+                    pass
+        if isinstance(key, CacheKey):  # made by this alias already
+            return key.encode()
+        text = str(self._make(key, self.key_prefix, self.version if version is None else version))
+        for warning in memcache_key_warnings(text):
+            warnings.warn(warning, CacheKeyWarning, stacklevel=2)
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidCacheKey(f"The cache key {text!r} cannot be written as UTF-8.") from error
+
+    def caller_key(self, redis_key: bytes) -> str:
+        """The key as the caller wrote it."""
+        text = redis_key.decode(errors="replace")
+        if self._reverse is not None:
+            return self._reverse(text)
+        if self._is_default:
+            return text[len(self.key_prefix) + 1 :].partition(":")[2]
+        return text
+
+    def remote_key(self, key: Key, version: int | None) -> bytes:
+        """The key under which the remote store holds an entry: ``version:key``."""
+        return f"{self.version if version is None else version}:{key}".encode()
+
+    def pattern(self, search: str, version: int | None = None, prefix: str | None = None) -> bytes:
+        """A glob over this alias's keys of one version, from one over callers' keys."""
+        if isinstance(search, CacheKey):
+            return search.encode()
+        literal = escape_glob(self.key_prefix if prefix is None else prefix)
+        chosen = escape_glob(str(self.version if version is None else version))
+        return str(self._make(search, literal, chosen)).encode()
+
+    def everything(self) -> bytes:
+        """A glob over every value of this alias, whatever its version."""
+        return str(self._make("*", escape_glob(self.key_prefix), "*")).encode()
