@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "django_callcache"
 
 FLOORS = (
-    {"redis_keys", "conf", "exceptions", "signals", "models", "loop", "lua", "ttl"},
+    {"redis_keys", "conf", "exceptions", "signals", "models", "loop", "lua", "failpoints", "ttl"},
     {"codec", "outbox", "alerts"},
     {"cache", "stats", "sync", "warm"},
     {"service", "decorators", "checks", "metrics", "admin", "maintenance", "contrib"},
