@@ -44,6 +44,10 @@ class Undecodable(CallCacheError):
     """Bytes that cannot be verified or decoded; a reader treats them as a miss."""
 
 
+class ValueTooLarge(CallCacheError, ValueError):
+    """A value that would take more bytes than the cache allows; nothing was stored."""
+
+
 class SyncError(CallCacheError):
     """Something between this cache and its remote store went wrong."""
 

@@ -1,0 +1,103 @@
+"""The layout of a stored value that is not a plain integer, and how it is taken apart.
+
+    byte 0       format: 1 pickle protocol 5, 2 msgpack, 3 JSON; never a digit or a minus sign
+    byte 1       flags: 1 zstd, 2 dictionary, 4 AEAD, 8 tags
+    bytes 2-3    id of the key that sealed it
+    [4 bytes]    id of the zstd dictionary, with the dictionary flag
+    [4 bytes]    length before compression, with the zstd flag
+    [1 + 8n]     number of tag stamps and the stamps, with the tags flag
+    payload
+    last 16      seal: see ``django_callcache.codec.sealing``
+
+Numbers are big endian. Whatever comes before the payload is the header; its own first bytes say where it
+ends. Taking a blob apart proves nothing about it: only its seal does.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django_callcache.exceptions import Undecodable
+
+PICKLE = 1
+MSGPACK = 2
+JSON = 3
+FORMATS = frozenset((PICKLE, MSGPACK, JSON))
+
+ZSTD = 1
+DICTIONARY = 2
+AEAD = 4
+TAGS = 8
+KNOWN_FLAGS = ZSTD | DICTIONARY | AEAD | TAGS
+
+PLAIN_HEADER_BYTES = 4
+"""Length of a header without flags."""
+SEAL_BYTES = 16
+STAMP_BYTES = 8
+MAX_STAMPS = 255
+MAX_RAW_LENGTH = 2**32 - 1
+
+
+class Blob(NamedTuple):
+    """The parts of a stored value, none of them verified."""
+
+    format: int
+    key_id: bytes
+    dictionary_id: bytes | None
+    raw_length: int | None
+    """Bytes before compression; None where nothing was compressed."""
+    stamps: tuple[bytes, ...]
+    header: bytes
+    payload: bytes
+    seal: bytes
+
+
+def parse(blob: bytes) -> Blob:
+    """Take a stored value apart.
+
+    Raises:
+        Undecodable: Format or flags are unknown, contradict each other, or ask for what this release
+            does not do, or the bytes end too soon.
+    """
+    end = len(blob) - SEAL_BYTES
+    if end < PLAIN_HEADER_BYTES:
+        raise Undecodable(f"{len(blob)} bytes are too few for a sealed value")
+    value_format, flags = blob[0], blob[1]
+    _refuse_unknown(value_format, flags)
+    position = PLAIN_HEADER_BYTES
+    dictionary_id = raw_length = None
+    stamps: tuple[bytes, ...] = ()
+    if flags & DICTIONARY:
+        dictionary_id = blob[position : position + 4]
+        position += 4
+    if flags & ZSTD:
+        raw_length = int.from_bytes(blob[position : position + 4], "big")
+        position += 4
+    if flags & TAGS:
+        first = position + 1
+        position = first + STAMP_BYTES * blob[position]
+        stamps = tuple(blob[at : at + STAMP_BYTES] for at in range(first, position, STAMP_BYTES))
+    if position > end:
+        raise Undecodable("the header is cut short")
+    return Blob(
+        format=value_format,
+        key_id=blob[2:4],
+        dictionary_id=dictionary_id,
+        raw_length=raw_length,
+        stamps=stamps,
+        header=blob[:position],
+        payload=blob[position:end],
+        seal=blob[end:],
+    )
+
+
+def _refuse_unknown(value_format: int, flags: int) -> None:
+    if value_format not in FORMATS:
+        raise Undecodable(f"format {value_format} is unknown")
+    if flags & ~KNOWN_FLAGS:
+        raise Undecodable(f"flags {flags:#04x} are unknown")
+    if flags & AEAD:
+        # Where its nonce lies is for the release that encrypts to say, so nothing after it can be read.
+        raise Undecodable("the value is encrypted (AEAD flag), which this release does not read")
+    if flags & DICTIONARY and not flags & ZSTD:
+        raise Undecodable("a dictionary without zstd makes no sense")

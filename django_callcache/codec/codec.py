@@ -1,0 +1,221 @@
+"""Codec: one cache's values to bytes and back.
+
+A value whose type is exactly ``int`` is stored as decimal text without a seal, so that Redis can count with
+it. Everything else is serialized, compressed where that helps, and sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import Any, NamedTuple
+
+from django_callcache.codec import blob as layout
+from django_callcache.codec.compression import compress, decompress
+from django_callcache.codec.encoding import Encoding
+from django_callcache.codec.sealing import KeyRing, sealed_name
+from django_callcache.codec.serializers import SERIALIZERS
+from django_callcache.exceptions import Undecodable, ValueTooLarge
+
+_PLAIN_OVERHEAD = layout.PLAIN_HEADER_BYTES + layout.SEAL_BYTES
+# Kept slices: making the three of a call anew costs 50 ns.
+_HEADER = slice(layout.PLAIN_HEADER_BYTES)
+_PAYLOAD = slice(layout.PLAIN_HEADER_BYTES, -layout.SEAL_BYTES)
+_SEAL = slice(-layout.SEAL_BYTES, None)
+_INTEGER_STARTS = frozenset(b"-0123456789")
+_LOADS = {serializer.format: serializer.loads for serializer in SERIALIZERS.values()}
+
+
+class Tagged(NamedTuple):
+    """A value and the stamps its tags had when it was written."""
+
+    value: Any
+    stamps: tuple[bytes, ...]
+
+
+class Codec:
+    """Encode and decode the values of one cache alias. Any number of threads may share one.
+
+    Args:
+        alias: Name of the cache; part of every seal, so that caches do not read each other's values.
+        ring: Keys to seal and verify with.
+        encoding: How new values are written. Reading takes only ``max_raw_bytes`` from it.
+    """
+
+    __slots__ = (
+        "_dumps",
+        "_encoding",
+        "_hasher",
+        "_header",
+        "_key",
+        "_openings",
+        "_plain_below",
+        "_ring",
+        "_scope",
+    )
+
+    def __init__(self, alias: str, ring: KeyRing, encoding: Encoding) -> None:
+        if "\0" in alias:
+            raise ValueError("the name of a cache cannot contain a zero byte")
+        serializer = SERIALIZERS[encoding.serializer]
+        self._encoding = encoding
+        self._ring = ring
+        self._key = ring.first
+        self._dumps = serializer.dumps
+        self._scope = alias.encode() + b"\0"
+        self._header = bytes((serializer.format, 0)) + self._key.id
+        self._hasher = self._key.hasher(self._header + self._scope)
+        # Shorter payloads need neither compression nor a look at the limits.
+        limits = [encoding.max_raw_bytes + 1, encoding.max_value_bytes - _PLAIN_OVERHEAD + 1]
+        self._plain_below = min([*limits, encoding.compress_threshold] if encoding.compress else limits)
+        # Every header without flags that a readable blob can have. Of keys that share an id the first
+        # is found here, the others by _open.
+        self._openings: dict[bytes, tuple[blake2b, Callable[[bytes], Any]]] = {}
+        for key in reversed(ring.keys):
+            for value_format, loads in _LOADS.items():
+                header = bytes((value_format, 0)) + key.id
+                self._openings[header] = key.hasher(header + self._scope), loads
+
+    def encode(self, value: object, redis_key: bytes) -> bytes:
+        """Turn a value into what is stored at a Redis key.
+
+        Raises:
+            ValueTooLarge: It exceeds ``max_value_bytes`` or ``max_raw_bytes``.
+            Exception: What the serializer raises for a value it cannot take, unchanged: as with Django's
+                own backends, ``PicklingError``, ``TypeError`` or ``AttributeError`` for pickle;
+                ``TypeError``, ``ValueError`` or ``OverflowError`` for msgpack and JSON.
+        """
+        if type(value) is int:
+            try:
+                return b"%d" % value
+            except ValueError:
+                # More digits than sys.get_int_max_str_digits() allows: as any other value.
+                pass
+        payload = self._dumps(value)
+        if len(payload) >= self._plain_below:
+            return self._encode_with_care(payload, redis_key, ())
+        if 0 in redis_key:
+            redis_key = sealed_name(redis_key)
+        hasher = self._hasher.copy()
+        hasher.update(redis_key + b"\0")
+        hasher.update(payload)
+        return self._header + payload + hasher.digest()
+
+    def encode_tagged(self, value: object, redis_key: bytes, stamps: Sequence[bytes]) -> bytes:
+        """Turn a value into what is stored at a Redis key, with the stamps of its tags.
+
+        An integer is sealed here too, since text has no room for stamps.
+
+        Args:
+            stamps: At most 255, of eight bytes each.
+
+        Raises:
+            ValueTooLarge: As for ``encode``.
+            ValueError: There are too many stamps, or one has another length.
+        """
+        if len(stamps) > layout.MAX_STAMPS or any(len(stamp) != layout.STAMP_BYTES for stamp in stamps):
+            raise ValueError(
+                f"at most {layout.MAX_STAMPS} stamps of {layout.STAMP_BYTES} bytes each are possible"
+            )
+        return self._encode_with_care(self._dumps(value), redis_key, stamps)
+
+    def decode(self, blob: bytes, redis_key: bytes) -> Any:
+        """Turn what was found at a Redis key into the value that was stored there.
+
+        Raises:
+            Undecodable: The bytes are not a value of this cache and key sealed by a known key, or it can no
+                longer be loaded. The message names no part of the value; the chained cause may.
+        """
+        opening = self._openings.get(blob[_HEADER])
+        if opening is None:
+            if blob and blob[0] in _INTEGER_STARTS:
+                return _integer(blob)
+            return self.decode_tagged(blob, redis_key).value
+        hasher, loads = opening
+        payload = blob[_PAYLOAD]
+        hasher = hasher.copy()
+        hasher.update((sealed_name(redis_key) if 0 in redis_key else redis_key) + b"\0")
+        hasher.update(payload)
+        if not compare_digest(hasher.digest(), blob[_SEAL]):
+            return self.decode_tagged(blob, redis_key).value
+        try:
+            return loads(payload)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise Undecodable("the value cannot be loaded") from error
+
+    def decode_tagged(self, blob: bytes, redis_key: bytes) -> Tagged:
+        """Decode, with the stamps the value was written with: none, if it has no tags.
+
+        Raises:
+            Undecodable: As for ``decode``.
+        """
+        if blob and blob[0] in _INTEGER_STARTS:
+            return Tagged(_integer(blob), ())
+        parts = layout.parse(blob)
+        payload = self._open(parts, redis_key)
+        try:
+            return Tagged(_LOADS[parts.format](payload), parts.stamps)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise Undecodable("the value cannot be loaded") from error
+
+    def _encode_with_care(self, raw: bytes, redis_key: bytes, stamps: Sequence[bytes]) -> bytes:
+        """Seal a payload that may be compressed, too large or tagged."""
+        encoding = self._encoding
+        if len(raw) > encoding.max_raw_bytes:
+            raise ValueTooLarge(
+                f"{len(raw):,} serialized bytes exceed max_raw_bytes, {encoding.max_raw_bytes:,}"
+            )
+        flags, extension, payload = 0, b"", raw
+        if encoding.compress and len(raw) >= encoding.compress_threshold:
+            compressed = compress(raw, encoding.compress_level)
+            length = len(raw).to_bytes(4, "big")
+            if len(length) + len(compressed) < len(raw):
+                flags, extension, payload = layout.ZSTD, length, compressed
+        if stamps:
+            flags |= layout.TAGS
+            extension += bytes((len(stamps),)) + b"".join(stamps)
+        header = bytes((self._header[0], flags)) + self._key.id + extension
+        size = len(header) + len(payload) + layout.SEAL_BYTES
+        if size > encoding.max_value_bytes:
+            raise ValueTooLarge(
+                f"{size:,} encoded bytes exceed max_value_bytes, {encoding.max_value_bytes:,}"
+            )
+        return (
+            header + payload + self._key.seal(header + self._scope + sealed_name(redis_key) + b"\0", payload)
+        )
+
+    def _open(self, parts: layout.Blob, redis_key: bytes) -> bytes:
+        """Verify a blob, then give its serialized value."""
+        if parts.dictionary_id is not None:
+            raise Undecodable(
+                "the value needs a zstd dictionary (dictionary flag), which this release does not read"
+            )
+        keys = self._ring.keys_named(parts.key_id)
+        if not keys:
+            raise Undecodable(f"no secret has the key id {parts.key_id.hex()}")
+        opening = parts.header + self._scope + sealed_name(redis_key) + b"\0"
+        if not any(compare_digest(key.seal(opening, parts.payload), parts.seal) for key in keys):
+            raise Undecodable("the seal does not fit")
+        if parts.raw_length is None:
+            return parts.payload
+        if parts.raw_length > self._encoding.max_raw_bytes:
+            raise Undecodable(
+                f"{parts.raw_length:,} raw bytes exceed max_raw_bytes, {self._encoding.max_raw_bytes:,}"
+            )
+        return decompress(parts.payload, parts.raw_length)
+
+
+def _integer(blob: bytes) -> int:
+    try:
+        number = int(blob)
+        canonical = b"%d" % number
+    except ValueError as error:
+        raise Undecodable("the text is not an integer") from error
+    if canonical != blob:
+        raise Undecodable("the integer is not written the way Redis writes it")
+    return number
