@@ -36,9 +36,8 @@ def read_remote(value: object, where: str) -> str | None:
     if isinstance(value, str) and "." in value:
         return value
     hint = did_you_mean(value, REMOTES) if isinstance(value, str) else ""
-    raise wrong(
-        where, value, f"'supabase', 'postgres', or the dotted path of a RemoteStore.{hint} None means no sync"
-    )
+    expected = f"'supabase', 'postgres', the dotted path of a RemoteStore, or None for no sync.{hint}"
+    raise wrong(where, value, expected)
 
 
 def read_time_zone(value: object, where: str) -> str:
@@ -184,7 +183,7 @@ class Settings:
     """How long rows are kept."""
     admin: AdminSettings = field(default_factory=AdminSettings)
     """The admin pages."""
-    secrets: Annotated[tuple[str, ...], HIDDEN] = field(default=(), repr=False)
+    secrets: Annotated[tuple[str, ...], HIDDEN, Bounds(at_least=1)] = field(default=(), repr=False)
     """Secrets that stored values are sealed with: the first seals, all of them open. Left out, they are
     SECRET_KEY and SECRET_KEY_FALLBACKS."""
     release: str = ""
@@ -193,8 +192,6 @@ class Settings:
     @classmethod
     def left_out(cls, stated: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults that are Django's own settings."""
-        if stated.get("secrets"):
-            return {}
         return {"secrets": (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS)}
 
 

@@ -49,7 +49,7 @@ UNSET: Final = Unset.UNSET
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a number, or the length in bytes of a text, may be."""
+    """What a number, the length of a list, or the length in bytes of a text may be."""
 
     above: float | None = None
     at_least: float | None = None
@@ -190,27 +190,34 @@ def wrong(where: str, value: object, expected: str) -> ImproperlyConfigured:
 
 def _read_annotated(kind: Any, value: object, where: str) -> Any:
     base, *marks = get_args(kind)
+    if HIDDEN not in marks:
+        return _read_marked(base, marks, value, where)
+    try:
+        return _read_marked(base, marks, value, where)
+    except ImproperlyConfigured:
+        wanted = "a text" if base is str else "a list of one text or more, none empty"
+    # Raised outside the handler, so that no chained message carries the value.
+    raise ImproperlyConfigured(f"{where} cannot be used (it is a secret, not shown here): give {wanted}.")
+
+
+def _read_marked(base: Any, marks: list[Any], value: object, where: str) -> Any:
     for mark in marks:
         if isinstance(mark, ReadBy):
             return mark.read(value, where)
-    if HIDDEN in marks:
-        return _read_hidden(base, value, where)
     result = read(base, value, where)
-    size = len(result.encode()) if isinstance(result, str) else result
+    what, size = _measure(result)
     for mark in marks:
         if isinstance(mark, Bounds) and not mark.hold(size):
-            what = "a text whose length in bytes is" if isinstance(result, str) else "a number that is"
             raise wrong(where, value, f"{what} {mark}")
     return result
 
 
-def _read_hidden(base: Any, value: object, where: str) -> Any:
-    try:
-        return read(base, value, where)
-    except ImproperlyConfigured:
-        wanted = "a text" if base is str else "a list of texts, none empty"
-    # Raised outside the handler, so that no chained message carries the value.
-    raise ImproperlyConfigured(f"{where} cannot be used (it is a secret, not shown here): give {wanted}.")
+def _measure(value: Any) -> tuple[str, Any]:
+    if isinstance(value, str):
+        return "a text whose length in bytes is", len(value.encode())
+    if isinstance(value, tuple):
+        return "a list whose length is", len(value)
+    return "a number that is", value
 
 
 def _read_union(kind: Any, value: object, where: str) -> Any:
