@@ -20,9 +20,11 @@ class RedisFault(CallCacheError, ConnectionInterrupted):
     for it, so a change of backend changes no ``except``.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, sent: bool = False) -> None:
         super().__init__(connection=None)
         self.message = message
+        self.sent = sent
+        """Whether the command was sent, so that Redis may have carried it out."""
 
     def __str__(self) -> str:
         return self.message
