@@ -1,0 +1,77 @@
+"""The remote store through a Django database alias that points at its PostgreSQL.
+
+For projects that may open the database itself: the same tables and functions, one hop less.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Self
+
+from django.db import DatabaseError, InterfaceError, connections, transaction
+
+from django_callcache.conf import SyncSettings
+from django_callcache.exceptions import RemoteRefused, SyncError
+from django_callcache.failpoints import reach
+from django_callcache.sync.faults import fault_of
+from django_callcache.sync.remote import PushReply, RemoteRow, ensure_schema_version, read_push_reply
+
+
+class PostgresStore:
+    """The remote store behind one alias in ``DATABASES``.
+
+    Args:
+        database: The alias.
+        timeout_seconds: How long the database may take for one batch.
+    """
+
+    def __init__(self, database: str, *, timeout_seconds: float = 10.0) -> None:
+        self._database = database
+        self._timeout_ms = round(timeout_seconds * 1000)
+
+    @classmethod
+    def from_settings(cls, settings: SyncSettings) -> Self:
+        """Return the store that ``CALLCACHE["SYNC"]`` describes."""
+        return cls(settings.database, timeout_seconds=settings.timeout)
+
+    def push(self, namespace: str, origin: str, rows: Sequence[RemoteRow]) -> PushReply:
+        """Write rows, each only over the version that it builds on."""
+        batch = json.dumps([row.as_json() for row in rows], ensure_ascii=False, allow_nan=False)
+        found = self._ask("select public.callcache_push(%s, %s, %s::jsonb)::text", [namespace, origin, batch])
+        reach("cp7")
+        return read_push_reply(json.loads(found), rows)
+
+    def check_schema(self) -> None:
+        """See that the database has the tables of this release."""
+        ensure_schema_version(self._ask("select max(schema_version) from public.callcache_meta", []))
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connections[self._database].close()
+
+    def _ask(self, query: str, parameters: list[Any]) -> Any:
+        """Run one query in a transaction of its own; the value is returned after the commit only."""
+        connection = connections[self._database]
+        if connection.vendor != "postgresql":
+            raise RemoteRefused(f"The database alias {self._database!r} is not a PostgreSQL")
+        try:
+            with transaction.atomic(self._database, durable=True), connection.cursor() as cursor:
+                # Local to the transaction, since a pooler may hand the session to another client after it.
+                cursor.execute("select set_config('statement_timeout', %s, true)", [str(self._timeout_ms)])
+                cursor.execute(query, parameters)
+                return cursor.fetchone()[0]
+        except (DatabaseError, InterfaceError) as error:
+            fault = _fault_of(error)
+        # Whatever is wrong with it is gone with the connection; asking it would be another wait.
+        connection.close()
+        raise fault
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._database!r}>"
+
+
+def _fault_of(error: Exception) -> SyncError:
+    """Return the error to raise in place of Django's, whose text quotes the query's parameters."""
+    cause = error.__cause__
+    return fault_of(getattr(cause, "sqlstate", None) or "", str(cause))

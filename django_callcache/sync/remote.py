@@ -1,0 +1,163 @@
+"""What a remote store is: rows go up in batches, and the reply says what became of each.
+
+The words are those of the SQL function ``callcache_push`` (``sql/001_callcache.sql``), which every store
+offers, in PostgreSQL or in memory. A reply is believed only for the rows that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from django_callcache.exceptions import RemoteRefused, RemoteUnavailable
+
+SCHEMA_VERSION = 1
+"""Version of the remote tables and functions that this release works with."""
+
+HOW_TO_INSTALL = "run what `manage.py callcache_sql` prints in the remote database"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteRow:
+    """One entry on its way to the remote store."""
+
+    key: str
+    version: int
+    """Order of the write: microseconds since the epoch, ascending for its Redis."""
+    base: int = 0
+    """Version of the remote row that the write builds on; 0: of none."""
+    deleted: bool = False
+    codec: str = "json"
+    value: Any = field(default=None, repr=False)
+    """The value itself, where ``codec`` is json."""
+    payload: str | None = field(default=None, repr=False)
+    """Base64 of the value's bytes, where ``codec`` is another."""
+    checksum: str | None = None
+    ttl_ms: int | None = None
+    """Milliseconds that the value has left; None: it never expires."""
+    size: int = 0
+    """About how many bytes the value takes in a request."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``callcache_push`` takes."""
+        row: dict[str, Any] = {"k": self.key, "h": order_text(self.version), "b": self.base}
+        if self.ttl_ms is not None:
+            row["ttl"] = self.ttl_ms
+        if self.deleted:
+            return row | {"d": True}
+        row |= {"c": self.codec, "s": self.checksum}
+        return row | ({"v": self.value} if self.codec == "json" else {"p": self.payload})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """The remote row that stands where a row was to be written."""
+
+    key: str
+    remote_version: int | None
+    """Version to build on; None where the row is gone that the write was built on."""
+    version: int = 0
+    """Order of the remote write, as ``RemoteRow.version``."""
+    origin: str = ""
+    """Which Redis wrote it; "sql" for a write by hand."""
+    deleted: bool = False
+    codec: str = "json"
+    value: Any = field(default=None, repr=False)
+    payload: str | None = field(default=None, repr=False)
+    ttl_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PushReply:
+    """What became of the rows of one push."""
+
+    applied: Mapping[str, int]
+    """Keys that the store holds as pushed, with the version it gave them."""
+    conflicts: Sequence[Conflict]
+    rejected: Mapping[str, str]
+    """Keys that the store refuses for what they are, with the reason."""
+    now_ms: int
+    """Unix milliseconds by the clock of the store."""
+
+
+class RemoteStore(Protocol):
+    """The other end of the sync. One object is used by one thread at a time."""
+
+    def push(self, namespace: str, origin: str, rows: Sequence[RemoteRow]) -> PushReply:
+        """Write rows, each only over the version that it builds on.
+
+        Writing the same rows again changes nothing and is reported as applied.
+
+        Raises:
+            RemoteUnavailable: The store does not answer, or its reply proves nothing; try again.
+            RemoteRefused: The store refuses us; a person has to act.
+            RemoteRejected: The store refuses the batch for the data of one of its rows.
+        """
+
+    def check_schema(self) -> None:
+        """See that the store has the tables of this release.
+
+        Raises:
+            RemoteUnavailable: The store does not answer.
+            RemoteRefused: They are missing, of another version, or not ours to read.
+        """
+
+    def close(self) -> None:
+        """Let go of connections; the store may be used again afterwards."""
+
+
+def order_text(version: int) -> str:
+    """Return a version as the remote store orders it: 16 hex digits."""
+    return f"{version:016x}"
+
+
+def read_push_reply(data: object, rows: Sequence[RemoteRow]) -> PushReply:
+    """Read the reply of ``callcache_push``, believing only what it says of the rows that were sent.
+
+    Raises:
+        RemoteUnavailable: It is not such a reply. Something between us and the store may have answered.
+    """
+    sent = {row.key: row for row in rows}
+    try:
+        if not isinstance(data, dict):
+            raise TypeError
+        applied = {
+            key: int(version)
+            for key, version, _, order in data["applied"]
+            if key in sent and order == order_text(sent[key].version)
+        }
+        conflicts = tuple(read_conflict(row) for row in data["conflicts"] if row["k"] in sent)
+        rejected = {str(key): str(reason) for key, reason in data["rejected"] if key in sent}
+        return PushReply(applied, conflicts, rejected, int(data["now_ms"]))
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise RemoteUnavailable("The remote store's reply to a push is not one; nothing is taken as written")
+
+
+def read_conflict(row: Mapping[str, Any]) -> Conflict:
+    """Read one row as the SQL functions give it."""
+    if row["ver"] is None:
+        return Conflict(key=row["k"], remote_version=None)
+    ttl_ms = row["ttl"]
+    return Conflict(
+        key=row["k"],
+        remote_version=int(row["ver"]),
+        version=int(row["h"], 16),
+        origin=str(row["o"]),
+        deleted=bool(row["d"]),
+        codec=str(row["c"]),
+        value=row["v"],
+        payload=row["p"],
+        ttl_ms=None if ttl_ms is None else int(ttl_ms),
+    )
+
+
+def ensure_schema_version(found: object) -> None:
+    """Refuse a store that lacks our tables or has those of a later release."""
+    if found == SCHEMA_VERSION:
+        return
+    what = f"has schema version {found}" if isinstance(found, int) else "says no schema version"
+    raise RemoteRefused(
+        f"The remote store {what}, this release needs {SCHEMA_VERSION}: {HOW_TO_INSTALL}, or upgrade this app"
+    )

@@ -1,0 +1,195 @@
+"""The remote store behind Supabase's Data API, by the ``supabase`` client.
+
+The client is made by the process that uses it, over an ``httpx.Client`` of its own: no HTTP/2 (several
+threads on one connection make requests fail), no redirects (the service key would follow them), time
+limits, and never one that was made before a fork (children would read each other's replies).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from django_callcache.conf import SyncSettings
+from django_callcache.exceptions import RemoteRefused, RemoteUnavailable
+from django_callcache.failpoints import reach
+from django_callcache.sync.faults import fault_of
+from django_callcache.sync.remote import PushReply, RemoteRow, ensure_schema_version, read_push_reply
+
+try:
+    import httpx
+    from postgrest.exceptions import APIError
+    from supabase import Client, ClientOptions, create_client
+except ImportError as error:
+    raise ImproperlyConfigured(
+        'The remote store "supabase" needs its client: pip install "django-callcache[supabase]"'
+    ) from error
+
+CONNECT_SECONDS = 3.0
+BUSY_STATUSES = frozenset({408, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524})
+"""Answers of gateways and limits: the request may be sent again. 52x are Cloudflare's."""
+MAX_RETRY_AFTER = 3600.0
+
+_is_ours: ContextVar[bool] = ContextVar("callcache_supabase_request", default=False)
+
+
+class _Silence(logging.Filter):
+    """Drops httpx's line a request, which tells the project's address, for requests of this module."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _is_ours.get()
+
+
+_silence = _Silence()
+
+
+class SupabaseStore:
+    """The remote store of one Supabase project.
+
+    Args:
+        url: Address of the project.
+        key: Its secret key (``sb_secret_…``), or the older ``service_role`` key.
+        timeout_seconds: How long one request may wait for the server.
+
+    Raises:
+        ImproperlyConfigured: The address is none, or the key is one for browsers.
+    """
+
+    def __init__(self, url: str, key: str, *, timeout_seconds: float = 10.0) -> None:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise ImproperlyConfigured("SUPABASE_URL must be the address of a project, https://….supabase.co")
+        _ensure_secret_key(key)
+        self._url = url
+        self._key = key
+        self._timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
+        self._http: httpx.Client | None = None
+        self._client: Client | None = None
+        self._pid = 0
+
+    @classmethod
+    def from_settings(cls, settings: SyncSettings) -> Self:
+        """Return the store that ``CALLCACHE["SYNC"]`` describes."""
+        return cls(settings.supabase_url, settings.supabase_key, timeout_seconds=settings.timeout)
+
+    def push(self, namespace: str, origin: str, rows: Sequence[RemoteRow]) -> PushReply:
+        """Write rows, each only over the version that it builds on."""
+        batch: Any = [row.as_json() for row in rows]
+        with _translated_errors():
+            call = self._connected().rpc(
+                "callcache_push", {"p_namespace": namespace, "p_origin": origin, "p_rows": batch}
+            )
+            found = call.execute().data
+        reach("cp7")
+        return read_push_reply(found, rows)
+
+    def check_schema(self) -> None:
+        """See that the project has the tables of this release."""
+        with _translated_errors():
+            query = self._connected().table("callcache_meta").select("schema_version").limit(1)
+            rows: Any = query.execute().data
+        if not isinstance(rows, list):
+            raise RemoteUnavailable("What answers at SUPABASE_URL is not Supabase's Data API")
+        ensure_schema_version(rows[0].get("schema_version") if rows and isinstance(rows[0], dict) else None)
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        if self._http is not None and self._pid == os.getpid():
+            self._http.close()
+        self._http = self._client = None
+
+    def _connected(self) -> Client:
+        """Return this process's client."""
+        if self._client is None or self._pid != os.getpid():
+            # A parent's connections are its own: they are left as they are, not closed.
+            self._http = httpx.Client(
+                http2=False,
+                follow_redirects=False,
+                timeout=self._timeout,
+                limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=20),
+                event_hooks={"response": [_judge_status]},
+            )
+            logging.getLogger("httpx").addFilter(_silence)
+            options = ClientOptions(
+                httpx_client=self._http,
+                schema="public",
+                auto_refresh_token=False,
+                persist_session=False,
+                postgrest_client_retry=False,
+            )
+            self._client = create_client(self._url, self._key, options)
+            self._pid = os.getpid()
+        return self._client
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {urlsplit(self._url).hostname}>"
+
+
+def _ensure_secret_key(key: str) -> None:
+    """Refuse a key with which nothing could be written."""
+    if not key:
+        raise ImproperlyConfigured("SUPABASE_KEY is missing: it takes the project's secret key")
+    if key.startswith("sb_publishable_") or _role_of(key) in ("anon", "authenticated"):
+        raise ImproperlyConfigured(
+            "SUPABASE_KEY is a publishable key, made for browsers: it takes the project's secret key"
+        )
+
+
+def _role_of(key: str) -> object:
+    """Return the role that a key of the older kind, a JSON Web Token, names."""
+    try:
+        body = key.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    except (IndexError, ValueError):
+        return None
+    return claims.get("role") if isinstance(claims, dict) else None
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Turn the client's errors into ours; theirs may quote values, keys and addresses."""
+    token = _is_ours.set(True)
+    try:
+        yield
+        return
+    except APIError as error:
+        fault = fault_of(str(error.code or ""), error.message or "")
+    except httpx.TransportError as error:
+        fault = RemoteUnavailable(f"Supabase does not answer ({type(error).__name__})")
+    except (ValueError, TypeError) as error:
+        # A success without JSON, or with other JSON than the client expects.
+        fault = RemoteUnavailable(f"Supabase's reply makes no sense ({type(error).__name__})")
+    finally:
+        _is_ours.reset(token)
+    raise fault from None
+
+
+def _judge_status(response: httpx.Response) -> None:
+    """Raise for answers that say enough by their status; the client loses it."""
+    status = response.status_code
+    if response.has_redirect_location or 300 <= status < 400:
+        raise RemoteUnavailable(f"Supabase answers with a redirect ({status}), which is not followed")
+    if status in BUSY_STATUSES:
+        raise RemoteUnavailable(
+            f"Supabase is busy or down ({status})", retry_after=_retry_after(response.headers)
+        )
+    if status in (401, 403):
+        raise RemoteRefused(
+            f"Supabase refuses us ({status}): check SUPABASE_KEY and the grants of the schema"
+        )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a ``Retry-After`` header; its other form, a date, is not used by gateways."""
+    try:
+        return min(max(0.0, float(headers["retry-after"])), MAX_RETRY_AFTER)
+    except (KeyError, ValueError):
+        return None

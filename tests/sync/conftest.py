@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import environ
+import psycopg
+import pytest
+from django.db import connections
+from psycopg import sql
+
+import django_callcache.sync
+from django_callcache.sync.memory import MemoryStore
+from django_callcache.sync.postgres import PostgresStore
+from django_callcache.sync.supabase import SupabaseStore
+from testproject.parts.missing import PartMissing
+from tests.conftest import require
+from tests.supalite.supalite import SupaLite
+
+SCHEMA = Path(django_callcache.sync.__file__).parent / "sql/001_callcache.sql"
+ALIAS = "remote"
+
+
+def new_database(server_url):
+    """Make a database with the remote schema; return its address."""
+    name = f"remote_{secrets.token_hex(4)}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    url = server_url.rpartition("/")[0] + "/" + name
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SCHEMA.read_bytes())
+    return url
+
+
+@pytest.fixture(scope="session")
+def remote_url(postgres_url):
+    """Address of a database with the remote schema."""
+    return new_database(postgres_url)
+
+
+@pytest.fixture(scope="session")
+def supalite(remote_url):
+    """A Supabase server over the same database."""
+    try:
+        server = SupaLite(remote_url).__enter__()
+    except PartMissing as missing:
+        require(str(missing))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def remote_sql(remote_url):
+    """The remote database itself; emptied after the test."""
+    with psycopg.connect(remote_url, autocommit=True) as connection:
+        yield connection
+        connection.execute("truncate public.callcache_entries")
+
+
+@pytest.fixture
+def remote_alias(remote_url, django_db_blocker):
+    """A Django database alias that points at the remote database."""
+    connections.databases[ALIAS] = connections.configure_settings(
+        {**connections.databases, ALIAS: environ.Env.db_url_config(remote_url)}
+    )[ALIAS]
+    with django_db_blocker.unblock():
+        yield ALIAS
+        connections[ALIAS].close()
+    del connections[ALIAS], connections.databases[ALIAS]
+
+
+@pytest.fixture
+def postgres_store(remote_sql, remote_alias):
+    """The remote store through Django's database alias."""
+    return PostgresStore(remote_alias)
+
+
+@pytest.fixture
+def supabase_store(remote_sql, supalite):
+    """The remote store through the supabase client."""
+    store = SupabaseStore(supalite.url, supalite.secret_key)
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["memory", "postgres", "supabase"])
+def remote(request):
+    """Every remote store there is, one after the other."""
+    return MemoryStore() if request.param == "memory" else request.getfixturevalue(f"{request.param}_store")
