@@ -21,7 +21,7 @@ class RedisFault(CallCacheError, ConnectionInterrupted):
     """
 
     def __init__(self, message: str, *, sent: bool = False) -> None:
-        super().__init__(connection=None)
+        ConnectionInterrupted.__init__(self, connection=None)
         self.message = message
         self.sent = sent
         """Whether the command was sent, so that Redis may have carried it out."""

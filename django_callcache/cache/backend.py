@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import redis
-from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_redis.cache import RedisCache
 
 from django_callcache.cache.drivers import run
 from django_callcache.cache.faces import faces, iterating_faces
 from django_callcache.cache.flusher import keep_flushing
 from django_callcache.cache.operations import Operations
-from django_callcache.cache.runtime import Runtime, runtime_of
+from django_callcache.cache.runtime import runtime_of
 from django_callcache.cache.value_keys import Key
 from django_callcache.codec import Codec
 from django_callcache.conf import CacheOptions
@@ -50,11 +48,11 @@ class CallCache(RedisCache):
 
     def get(self, key: Key, default: Any = None, version: int | None = None) -> Any:
         """The value at a key, or ``default`` where there is none."""
-        return run(self.blocking.get(key, default, version))
+        return run(self.blocking.read(key, version, default, default))
 
     async def aget(self, key: Key, default: Any = None, version: int | None = None) -> Any:
         """The value at a key, or ``default`` where there is none."""
-        return await self.native.get(key, default, version)
+        return await self.native.read(key, version, default, default)
 
     set, aset = faces(Operations.set)
     add, aadd = faces(Operations.add)
@@ -131,17 +129,6 @@ class CallCache(RedisCache):
 
     def __contains__(self, key: Key) -> bool:
         return self.has_key(key)
-
-    def get_backend_timeout(self, timeout: float | None = DEFAULT_TIMEOUT) -> float | None:
-        """The time at which an entry without a rule of its own would end, in unix seconds."""
-        if timeout is DEFAULT_TIMEOUT:
-            px = self._runtime.prefixes.of("").clock.px()
-            return time.time() + int(px) / 1000 if px else None
-        return super().get_backend_timeout(timeout)
-
-    def close(self, **kwargs: Any) -> None:
-        """Called when a request ends. Connections stay: they belong to the process."""
-        super().close(**kwargs)
 
     @property
     def alias(self) -> str:

@@ -98,7 +98,7 @@ class AsyncIo:
             opening.exception()  # whoever waited has it; asyncio need not warn that nobody did
 
 
-class SessionLost(Exception):  # noqa: N818
+class SessionLost(Exception):
     """The connection ended before the reply came."""
 
     def __init__(self, error: BaseException, fault: RedisFault) -> None:

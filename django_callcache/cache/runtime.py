@@ -256,7 +256,7 @@ def _forget_settings(*, setting: str, **_: object) -> None:
 
 
 def _forget_parent() -> None:
-    global _lock  # noqa: PLW0603
+    global _lock
     _lock = threading.Lock()
     for breaker in _breakers.values():
         breaker.forget()

@@ -62,14 +62,19 @@ class ValueKeys:
         Warns:
             CacheKeyWarning: Django's other backends would not take this key.
         """
-        if type(key) is str and version is None and self._is_default:
-            if len(key) <= self._max_length and not _SUSPECT(key):
-                try:
-                    return self._stem + key.encode()
-                except UnicodeEncodeError:
-                    pass
+        if (
+            type(key) is str
+            and version is None
+            and self._is_default
+            and len(key) <= self._max_length
+            and not _SUSPECT(key)
+        ):
+            try:
+                return self._stem + key.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidCacheKey(f"The cache key {key!r} cannot be written as UTF-8.") from error
         if isinstance(key, CacheKey):  # made by this alias already
-            return key.encode()
+            return str.encode(key)
         text = str(self._make(key, self.key_prefix, self.version if version is None else version))
         for warning in memcache_key_warnings(text):
             warnings.warn(warning, CacheKeyWarning, stacklevel=2)
@@ -94,7 +99,7 @@ class ValueKeys:
     def pattern(self, search: str, version: int | None = None, prefix: str | None = None) -> bytes:
         """A glob over this alias's keys of one version, from one over callers' keys."""
         if isinstance(search, CacheKey):
-            return search.encode()
+            return str.encode(search)
         literal = escape_glob(self.key_prefix if prefix is None else prefix)
         chosen = escape_glob(str(self.version if version is None else version))
         return str(self._make(search, literal, chosen)).encode()

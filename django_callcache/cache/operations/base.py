@@ -160,6 +160,13 @@ class OperationsBase:
             )
         return self._checked(reply)
 
+    async def _drop_old_value(self, redis_key: bytes) -> None:
+        """Delete what a refused write would have replaced: deleting works when memory or disk are full."""
+        try:
+            await self._io.ask(commands.unlink(redis_key), now())
+        except RedisFault:
+            return  # the caller reports the refusal, which came first
+
     def _not_recorded(self, fault: RedisFault, prefix: Prefix) -> SyncError:
         """What to raise for a synced write that failed: never swallowed, whatever ``ON_ERROR`` says."""
         prefix.counts.slots[ERRORS] += 1

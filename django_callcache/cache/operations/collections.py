@@ -8,7 +8,7 @@ to equal bytes, as strings, numbers and tuples of them do.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from django_callcache.cache import commands
 from django_callcache.cache.counters import UNDECODABLE
@@ -19,8 +19,8 @@ from django_callcache.exceptions import RedisFault, Undecodable
 MEMBER = b""
 """What stands for the key in a member's seal."""
 
+Answer = TypeVar("Answer")
 Bound = float | str
-Scored = list[tuple[Any, float]]
 
 
 class CollectionOperations(OperationsBase):
@@ -127,9 +127,10 @@ class CollectionOperations(OperationsBase):
         """
         _refuse_match(match)
         cursor: Any = 0
+        nothing: Any = (b"0", [])
         while True:
             command = ("SSCAN", self._redis_key(key, version), cursor, "COUNT", count or 10)
-            cursor, page = await self._ask(list, [b"0", []], *command)
+            cursor, page = await self._ask(_as_it_is, nothing, *command)
             for member in self._list_of(key)(page):
                 yield member
             if cursor == b"0":
@@ -151,14 +152,13 @@ class CollectionOperations(OperationsBase):
 
     async def hget(self, key: Key, field: str, default: Any = None, version: int | None = None) -> Any:
         """The value of a hash's field."""
-        redis_key = self._redis_key(key, version)
-        found = await self._ask(lambda reply: [reply], [None], "HGET", redis_key, field)
-        values = self._list_of(key)([reply for reply in found if reply is not None])
+        found = await self._ask(_as_it_is, None, "HGET", self._redis_key(key, version), field)
+        values = self._list_of(key)(() if found is None else (found,))
         return values[0] if values else default
 
     async def hgetall(self, key: Key, version: int | None = None) -> dict[str, Any]:
         """The fields of a hash with their values."""
-        flat = await self._ask(list, [], "HGETALL", self._redis_key(key, version))
+        flat: list[bytes] = await self._ask(list, [], "HGETALL", self._redis_key(key, version))
         return dict(zip(map(bytes.decode, flat[::2]), self._list_of(key)(flat[1::2]), strict=True))
 
     async def hdel(self, key: Key, field: str, version: int | None = None) -> int:
@@ -307,8 +307,8 @@ class CollectionOperations(OperationsBase):
         )
 
     async def _ask(
-        self, convert: Callable[[Any], Any], fallback: Any, name: str, key: bytes, *parts: Any
-    ) -> Any:
+        self, convert: Callable[[Any], Answer], fallback: Answer, name: str, key: bytes, *parts: Any
+    ) -> Answer:
         """The converted reply of a command; the fallback where Redis failed and may."""
         try:
             return convert(self._checked(await self._io.ask(commands.command(name, key, *parts), now())))
@@ -317,7 +317,7 @@ class CollectionOperations(OperationsBase):
 
     async def _pop(self, name: str, key: Key, count: int | None, version: int | None) -> Any:
         parts = () if count is None else (count,)
-        flat = await self._ask(list, [], name, self._redis_key(key, version), *parts)
+        flat: list[bytes] = await self._ask(list, [], name, self._redis_key(key, version), *parts)
         pairs = self._pairs(key, flat, float)
         return pairs if count is not None else (pairs[0] if pairs else None)
 
@@ -333,7 +333,9 @@ class CollectionOperations(OperationsBase):
         *limit: Bound,
     ) -> list[Any]:
         flags = ("WITHSCORES",) if withscores else ()
-        reply = await self._ask(list, [], name, self._redis_key(key, version), first, last, *flags, *limit)
+        reply: list[bytes] = await self._ask(
+            list, [], name, self._redis_key(key, version), first, last, *flags, *limit
+        )
         return self._pairs(key, reply, score_cast_func) if withscores else self._list_of(key)(reply)
 
     def _all(self, keys: Iterable[Key], version: int | None) -> tuple[bytes, ...]:

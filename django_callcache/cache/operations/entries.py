@@ -12,7 +12,7 @@ from redis import exceptions as redis_errors
 from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, ERRORS, HITS, MISSES, SETS
 from django_callcache.cache.operations.base import MISSING, OperationsBase, now
-from django_callcache.cache.prefixes import Prefix, milliseconds
+from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import RedisFault, RedisRefused
 from django_callcache.lua import Script
@@ -37,7 +37,13 @@ if px > 0 then redis.call('SET', KEYS[2], ARGV[2], 'PX', px) else redis.call('SE
 redis.call('DEL', KEYS[1])
 return 1
 """)
-"""A value under another name, as long as it is what was read. KEYS: from, to. ARGV: what was read, what to write."""
+"""A value under another name, as long as it is what was read.
+
+KEYS: from, to. ARGV: what was read, what to write.
+"""
+
+FAILED: Any = object()
+"""No answer from Redis."""
 
 TRIES = 50
 """Rounds of compare and set before contention is called an error."""
@@ -46,10 +52,22 @@ TRIES = 50
 class EntryOperations(OperationsBase):
     """Reads and writes of single keys; Django's names and django-redis's."""
 
-    async def get(self, key: Key, default: Any = None, version: int | None = None) -> Any:
-        """The value at a key, or ``default`` where there is none."""
-        value = await self._get(key, version)
-        return default if value is MISSING else value
+    async def read(self, key: Key, version: int | None, missing: Any, failed: Any) -> Any:
+        """The value at a key; ``missing`` where there is none, ``failed`` where Redis failed and may."""
+        started = now()
+        text = key if type(key) is str else str(key)
+        prefix = self._prefix_of(text)
+        redis_key = self._redis_key(key, version)
+        try:
+            reply = await self._io.ask(commands.get(redis_key), started, reads=True)
+            value = self._decoded(reply, prefix, redis_key)
+        except RedisFault as fault:
+            return self._degraded(fault, prefix, failed)
+        if value is MISSING:
+            prefix.counts.read(text, MISSES, now() - started)
+            return missing
+        prefix.counts.read(text, HITS, now() - started)
+        return value
 
     async def set(
         self,
@@ -77,7 +95,8 @@ class EntryOperations(OperationsBase):
 
         Raises:
             SyncNotRecorded: The prefix is synced and the write could not be recorded. Also in degraded
-                mode, as are `Uncertain` and `BacklogFull`: nothing meant for the remote store is lost silently.
+                mode, as are `Uncertain` and `BacklogFull`: nothing meant for the remote store is lost
+                silently.
         """
         if nx:
             return await self.add(key, value, timeout, version)
@@ -131,13 +150,14 @@ class EntryOperations(OperationsBase):
         A None that the callable returns is stored like any value. The asyncio method takes
         coroutine functions too.
         """
-        value = await self._get(key, version, faults=(faults := []))
-        if value is not MISSING:
+        value = await self.read(key, version, missing=MISSING, failed=FAILED)
+        if value is not MISSING and value is not FAILED:
             return value
-        value = await self._io.call(default) if callable(default) else default
-        if not faults and not await self.add(key, value, timeout, version):
-            return await self.get(key, value, version)  # somebody else was faster
-        return value
+        computed = await self._io.call(default) if callable(default) else default
+        # A server that has just failed is not asked again: the caller has waited long enough.
+        if value is FAILED or await self.add(key, computed, timeout, version):
+            return computed
+        return await self.read(key, version, missing=computed, failed=computed)  # somebody was faster
 
     async def delete(self, key: Key, version: int | None = None) -> bool:
         """Delete a key; tell whether it existed."""
@@ -297,22 +317,6 @@ class EntryOperations(OperationsBase):
             await self._ask_of_key(key, version, lambda name: commands.command("PEXPIREAT", name, at), 0)
         )
 
-    async def _get(self, key: Key, version: int | None, faults: list[RedisFault] | None = None) -> Any:
-        """The value at a key, or `MISSING`; counted. A fault that is not raised is noted in ``faults``."""
-        started = now()
-        text = key if type(key) is str else str(key)
-        prefix = self._prefix_of(text)
-        redis_key = self._redis_key(key, version)
-        try:
-            reply = await self._io.ask(commands.get(redis_key), started, reads=True)
-            value = self._decoded(reply, prefix, redis_key)
-        except RedisFault as fault:
-            if faults is not None:
-                faults.append(fault)
-            return self._degraded(fault, prefix, MISSING)
-        prefix.counts.read(text, MISSES if value is MISSING else HITS, now() - started)
-        return value
-
     async def _ask_of_key(
         self,
         key: Key,
@@ -328,13 +332,6 @@ class EntryOperations(OperationsBase):
             )
         except RedisFault as fault:
             return self._degraded(fault, self._prefix(key), fallback)
-
-    async def _drop_old_value(self, redis_key: bytes) -> None:
-        """Delete what a refused write would have replaced: deleting works when memory or disk are full."""
-        try:
-            await self._io.ask(commands.unlink(redis_key), now())
-        except RedisFault:
-            return  # the caller reports the refusal, which came first
 
     async def _increment(
         self, prefix: Prefix, key: Key, version: int | None, redis_key: bytes, delta: int, started: int
