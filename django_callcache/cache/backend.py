@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from django_redis.cache import RedisCache
 
 from django_callcache.cache.drivers import run
 from django_callcache.cache.faces import faces, iterating_faces
-from django_callcache.cache.flusher import keep_flushing
+from django_callcache.cache.flusher import flush_if_late, keep_flushing
 from django_callcache.cache.operations import Operations
 from django_callcache.cache.runtime import runtime_of
 from django_callcache.cache.value_keys import Key
@@ -39,12 +40,21 @@ class CallCache(RedisCache):
         self._runtime = runtime_of(server, params)
         self.blocking = Operations(self._runtime, self._runtime.blocking_io)
         """Operations that block the calling thread."""
+        self._native: tuple[asyncio.AbstractEventLoop, Operations] | None = None
         keep_flushing()
 
     @property
     def native(self) -> Operations:
         """Operations of the running event loop."""
-        return Operations(self._runtime, self._runtime.async_io())
+        loop = asyncio.get_running_loop()
+        if self._native is None or self._native[0] is not loop:
+            self._native = loop, Operations(self._runtime, self._runtime.async_io())
+        return self._native[1]
+
+    def close(self, **_: Any) -> None:
+        """Called when a request ends. Connections stay: they belong to the process."""
+        keep_flushing()
+        flush_if_late()
 
     def get(self, key: Key, default: Any = None, version: int | None = None) -> Any:
         """The value at a key, or ``default`` where there is none."""

@@ -15,6 +15,7 @@ from django_callcache.cache.runtime import Runtime, runtimes
 logger = logging.getLogger(__name__)
 
 PROFILE_SECONDS = 60.0
+LATE_SECONDS = 30.0
 
 
 class Flusher:
@@ -29,6 +30,7 @@ class Flusher:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._profile_at = 0.0
+        self._flushed_at = time.monotonic()
 
     def start(self) -> None:
         """Start the thread, unless it runs."""
@@ -38,6 +40,13 @@ class Flusher:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="callcache-flusher", daemon=True)
                 self._thread.start()
+
+    def flush_if_late(self) -> None:
+        """Flush in the caller's thread where the timer has not: some servers stop their workers' threads."""
+        if time.monotonic() - self._flushed_at > LATE_SECONDS:
+            self._flushed_at = time.monotonic()
+            for runtime in runtimes():
+                _flush(runtime)
 
     def finish(self) -> None:
         """Take what is left to Redis; the process ends."""
@@ -51,6 +60,7 @@ class Flusher:
             with_profile = time.monotonic() >= self._profile_at
             if with_profile:
                 self._profile_at = time.monotonic() + PROFILE_SECONDS
+            self._flushed_at = time.monotonic()
             for runtime in runtimes():
                 _flush(runtime)
                 if with_profile:
@@ -75,5 +85,6 @@ def _read_profile(runtime: Runtime) -> None:
 
 _flusher = Flusher()
 keep_flushing = _flusher.start
+flush_if_late = _flusher.flush_if_late
 atexit.register(_flusher.finish)
 os.register_at_fork(after_in_child=_flusher.forget)
