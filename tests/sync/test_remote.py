@@ -108,6 +108,11 @@ class TestEveryStore:
         found = refetch(remote, "1:call:7")
         assert (found.codec, found.payload, found.value) == ("callcache1", "AAEC", None)
 
+    def test_push__without_ttl(self, remote):
+        """A row without a time to live never expires."""
+        remote.push(NAMESPACE, "a", [row(value="x")])
+        assert refetch(remote, "1:call:7").ttl_ms is None
+
     @pytest.mark.parametrize("ttl_ms", [-5000, 0, 10**18])
     def test_push__ttl(self, remote, ttl_ms):
         """A row that has expired already is stored with its expiry; a far one stays far."""

@@ -139,7 +139,8 @@ begin
     select p_namespace, i.k, case when i.d then 'json' else i.c end,
            case when not i.d and i.c = 'json' then i.v end, case when not i.d then i.p end, i.s, i.b + 1, i.h, p_origin,
            -- A hundred years at most: beyond, it would leave the range of a timestamp.
-           clock_timestamp() + make_interval(secs => least(greatest(i.ttl, -3155760000000), 3155760000000) / 1000.0),
+           case when i.ttl is not null
+                then clock_timestamp() + make_interval(secs => least(greatest(i.ttl, -3155760000000), 3155760000000) / 1000.0) end,
            case when i.d then clock_timestamp() end
     from inp i
     where i.refusal is null
