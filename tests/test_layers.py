@@ -19,7 +19,7 @@ FLOORS = (
     {"redis_keys", "conf", "exceptions", "signals", "models", "loop", "lua", "failpoints", "ttl"},
     {"codec", "outbox", "alerts"},
     {"cache", "stats", "sync", "warm"},
-    {"service", "decorators", "checks", "metrics", "admin", "maintenance", "contrib"},
+    {"service", "decorators", "checks", "metrics", "admin", "maintenance", "contrib", "templatetags"},
     {"apps", "views", "management", "migrations", "asgi"},
     {"urls"},
 )
