@@ -12,6 +12,8 @@ from collections.abc import Iterable
 
 from django_callcache.lua import Script
 
+PERSIST_EXISTING = Script("redis.call('PERSIST', KEYS[1]) return redis.call('EXISTS', KEYS[1])")
+
 
 def get(key: bytes) -> bytes:
     return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
@@ -47,6 +49,16 @@ def exists(key: bytes) -> bytes:
 
 def pexpire(key: bytes, px: bytes) -> bytes:
     return b"*3\r\n$7\r\nPEXPIRE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(px), px)
+
+
+def retime(key: bytes, px: bytes) -> bytes:
+    """Give a key another TTL, or none where ``px`` is empty; the reply tells whether the key exists.
+
+    GETEX would fetch the value, and PERSIST alone says no of a key that has no TTL already.
+    """
+    if px:
+        return pexpire(key, px)
+    return eval_(PERSIST_EXISTING, (key,), ())
 
 
 def of_keys(name: bytes, keys: Iterable[bytes]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from redis import exceptions as redis_errors
@@ -17,12 +17,21 @@ from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import RedisFault, RedisRefused
 from django_callcache.outbox.dirty import RECORD_WRITE
 
-Item = TypeVar("Item")
-
-CHUNK = 1000
+READ_CHUNK = 1000
 """Keys in one command: more would hold up everybody else's."""
 WRITE_CHUNK = 500
-"""Writes in one round trip."""
+"""Writes in one round trip at the most."""
+WRITE_BYTES = 1 << 20
+"""Bytes in one round trip, so that large values keep the deadline too; one write goes whatever its size."""
+
+
+class Write(NamedTuple):
+    """A write of one key, ready to be sent."""
+
+    key: Key
+    prefix: Prefix
+    redis_key: bytes
+    command: bytes
 
 
 class BatchOperations(OperationsBase):
@@ -31,7 +40,7 @@ class BatchOperations(OperationsBase):
     async def get_many(self, keys: Iterable[Key], version: int | None = None) -> dict[Key, Any]:
         """The values of those keys that have one, by the caller's keys."""
         found: dict[Key, Any] = {}
-        for chunk in _chunks(dict.fromkeys(keys), CHUNK):
+        for chunk in _chunks(keys, READ_CHUNK):
             started = now()
             redis_keys = [self._redis_key(key, version) for key in chunk]
             try:
@@ -58,110 +67,159 @@ class BatchOperations(OperationsBase):
 
         Raises:
             Exception: A value that cannot be encoded, before anything is sent.
-            SyncNotRecorded: A synced key among them could not be recorded, as for `set`.
+            SyncNotRecorded: A synced key among them could not be recorded, as for `set`. Others may
+                have been stored.
         """
-        prepared = [(key, *self._prepared(key, value, timeout, version)) for key, value in data.items()]
+        writes = [self._set(key, value, timeout, version) for key, value in data.items()]
         failed: list[Key] = []
-        for chunk in _chunks(prepared, WRITE_CHUNK):
-            writes = [(key, prefix, command) for key, prefix, command in chunk]
-            failed += await self._write(writes, SETS, refused_values=version)
+        for portion in _portions(writes):
+            try:
+                replies = await self._send(portion, now())
+            except RedisFault as fault:
+                failed += self._lost(fault, portion)
+                continue
+            for write, reply in zip(portion, replies, strict=True):
+                write.prefix.counts.slots[SETS] += 1
+                if isinstance(reply, redis_errors.ResponseError):
+                    await self._refused(write, reply)
+                    failed.append(write.key)
         return failed
 
     async def delete_many(self, keys: Iterable[Key], version: int | None = None) -> int | None:
         """Delete several keys; return how many existed, None where no key was given."""
         removed: int | None = None
-        plain: list[tuple[Key, Prefix]] = []
-        for key in keys:
-            prefix, removed = self._prefix(key), removed or 0
-            if prefix.is_synced:
-                removed += bool(await self._record(prefix, key, version, b"delete", b"", b"", now()))
-            else:
-                plain.append((key, prefix))
-        for chunk in _chunks(plain, CHUNK):
-            started = now()
-            names = [self._redis_key(key, version) for key, _ in chunk]
+        for chunk in _chunks(keys, READ_CHUNK):
+            removed = removed or 0
+            writes = [self._delete(key, version) for key in chunk]
+            plain = [write.redis_key for write in writes if not write.prefix.is_synced]
             try:
-                count = self._checked(await self._io.ask(commands.of_keys(b"UNLINK", names), started))
+                if plain:
+                    unlink = commands.of_keys(b"UNLINK", plain)
+                    removed += self._checked(await self._io.ask(unlink, now()))
             except RedisFault as fault:
-                return self._degraded(fault, chunk[0][1], removed)
-            removed = (removed or 0) + count
-            for _, prefix in chunk:
-                prefix.counts.slots[DELETES] += 1
+                self._lost(fault, writes)
+                continue
+            for portion in _portions(write for write in writes if write.prefix.is_synced):
+                removed += await self._deleted(portion)
+            for write in writes:
+                write.prefix.counts.slots[DELETES] += 1
         return removed
 
     async def touch_many(
         self, keys: Iterable[Key], timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
     ) -> int:
-        """Give several keys a new timeout; return how many exist."""
+        """Give several keys a new timeout, as `touch` does; return how many exist."""
+        if timeout is not DEFAULT_TIMEOUT and timeout is not None and timeout <= 0:
+            return await self.delete_many(keys, version) or 0
         touched = 0
-        for key in keys:
-            touched += await self.touch(key, timeout, version)  # type: ignore[attr-defined]
+        for portion in _portions(self._touch(key, timeout, version) for key in keys):
+            try:
+                replies = await self._send(portion, now())
+            except RedisFault as fault:
+                self._lost(fault, portion)
+                continue
+            for write, reply in zip(portion, replies, strict=True):
+                if isinstance(reply, redis_errors.ResponseError):
+                    await self._refused(write, reply)
+                else:
+                    touched += bool(reply)
         return touched
 
-    def _prepared(self, key: Key, value: Any, timeout: Any, version: int | None) -> tuple[Prefix, bytes]:
-        """The command that stores a value, or deletes it where nothing would be kept."""
+    def _set(self, key: Key, value: Any, timeout: Any, version: int | None) -> Write:
+        """The write that stores a value, or deletes it where nothing would be kept."""
         prefix = self._prefix(key)
         px = self._px(prefix, timeout)
-        redis_key = self._redis_key(key, version)
-        operation = b"delete" if px is None else b"set"
-        blob = b"" if px is None else prefix.codec.encode(value, redis_key)
-        if prefix.is_synced:
-            arguments = (operation, px or b"", blob, self._remote_key(key, version), *self._outbox_bounds)
-            return prefix, commands.evalsha(RECORD_WRITE, self._record_keys(redis_key), arguments)
         if px is None:
-            return prefix, commands.unlink(redis_key)
-        return prefix, commands.set_(redis_key, blob, px)
+            return self._delete(key, version)
+        redis_key = self._redis_key(key, version)
+        blob = prefix.codec.encode(value, redis_key)
+        if prefix.is_synced:
+            return self._synced(key, prefix, version, b"set", px, blob)
+        return Write(key, prefix, redis_key, commands.set_(redis_key, blob, px))
 
-    async def _write(
-        self, writes: Sequence[tuple[Key, Prefix, bytes]], outcome: int, refused_values: int | None
-    ) -> list[Key]:
-        """Send prepared writes in one round trip; return the keys whose write was refused."""
-        started = now()
-        if any(prefix.is_synced for _, prefix, _ in writes):
-            await self._know_script(started)
+    def _delete(self, key: Key, version: int | None) -> Write:
+        prefix = self._prefix(key)
+        if prefix.is_synced:
+            return self._synced(key, prefix, version, b"delete", b"", b"")
+        redis_key = self._redis_key(key, version)
+        return Write(key, prefix, redis_key, commands.unlink(redis_key))
+
+    def _touch(self, key: Key, timeout: Any, version: int | None) -> Write:
+        prefix = self._prefix(key)
+        px = self._px(prefix, timeout) or b""
+        if prefix.is_synced:
+            return self._synced(key, prefix, version, b"touch", px, b"")
+        redis_key = self._redis_key(key, version)
+        return Write(key, prefix, redis_key, commands.retime(redis_key, px))
+
+    def _synced(
+        self, key: Key, prefix: Prefix, version: int | None, operation: bytes, px: bytes, blob: bytes
+    ) -> Write:
+        redis_key = self._redis_key(key, version)
+        arguments = (operation, px, blob, self._remote_key(key, version), *self._outbox_bounds)
+        command = commands.evalsha(RECORD_WRITE, self._record_keys(redis_key), arguments)
+        return Write(key, prefix, redis_key, command)
+
+    async def _send(self, writes: Sequence[Write], started: int) -> list[Any]:
+        """The replies; where the server did not know the outbox's script, it is told, and asked again."""
+        replies = await self._io.ask_many([write.command for write in writes], started)
+        unknown = [at for at, reply in enumerate(replies) if isinstance(reply, redis_errors.NoScriptError)]
+        if unknown:
+            load = commands.command("SCRIPT", "LOAD", RECORD_WRITE.text)
+            again = await self._io.ask_many([load, *(writes[at].command for at in unknown)], now())
+            for at, reply in zip(unknown, again[1:], strict=True):
+                replies[at] = reply
+        return replies
+
+    async def _deleted(self, writes: Sequence[Write]) -> int:
+        """How many of these synced keys existed."""
         try:
-            replies = await self._io.ask_many([command for _, _, command in writes], started)
+            replies = await self._send(writes, now())
         except RedisFault as fault:
-            synced = next((prefix for _, prefix, _ in writes if prefix.is_synced), None)
-            if synced is not None:
-                raise self._not_recorded(fault, synced) from fault
-            return self._degraded(fault, writes[0][1], [key for key, _, _ in writes])
-        failed: list[Key] = []
-        for (key, prefix, _), reply in zip(writes, replies, strict=True):
-            prefix.counts.slots[outcome] += 1
-            if isinstance(reply, redis_errors.ResponseError):
-                await self._refused(key, prefix, reply, refused_values)
-                failed.append(key)
-        return failed
+            self._lost(fault, writes)
+            return 0
+        return sum(bool(self._recorded(reply, writes[0].prefix)) for reply in replies)
 
-    async def _refused(self, key: Key, prefix: Prefix, reply: Any, version: int | None) -> None:
+    def _lost(self, fault: RedisFault, writes: Sequence[Write]) -> list[Key]:
+        """The keys of a round trip that failed.
+
+        Raises:
+            SyncNotRecorded: A synced key is among them.
+        """
+        synced = next((write.prefix for write in writes if write.prefix.is_synced), None)
+        if synced is not None:
+            raise self._not_recorded(fault, synced) from fault
+        return self._degraded(fault, writes[0].prefix, [write.key for write in writes])
+
+    async def _refused(self, write: Write, reply: redis_errors.ResponseError) -> None:
         """Let no old value stand where a new one was refused."""
         try:
-            if prefix.is_synced:
-                self._recorded(reply, prefix)
+            if write.prefix.is_synced:
+                self._recorded(reply, write.prefix)
             self._checked(reply)
-        except RedisRefused as refused:
-            if prefix.is_synced:
-                raise self._not_recorded(refused, prefix) from refused
-            await self._drop_old_value(self._redis_key(key, version))
-            self._degraded(refused, prefix, None)
         except RedisFault as fault:
-            if prefix.is_synced:
-                raise self._not_recorded(fault, prefix) from fault
-            self._degraded(fault, prefix, None)
-
-    async def _know_script(self, started: int) -> None:
-        """Make sure that the server knows the outbox's script: in a batch, EVALSHA has no second try."""
-        known = await self._io.ask(
-            commands.command("SCRIPT", "EXISTS", RECORD_WRITE.sha1), started, reads=True
-        )
-        if not self._checked(known)[0]:
-            self._checked(
-                await self._io.ask(commands.command("SCRIPT", "LOAD", RECORD_WRITE.text), now(), reads=True)
-            )
+            if write.prefix.is_synced:
+                raise self._not_recorded(fault, write.prefix) from fault
+            if isinstance(fault, RedisRefused):
+                await self._drop_old_value(write.redis_key)
+            self._degraded(fault, write.prefix, None)
 
 
-def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    iterator = iter(items)
+def _chunks(keys: Iterable[Key], size: int) -> Iterator[list[Key]]:
+    iterator = iter(keys)
     while chunk := list(islice(iterator, size)):
         yield chunk
+
+
+def _portions(writes: Iterable[Write]) -> Iterator[list[Write]]:
+    """Writes that go in one round trip each."""
+    portion: list[Write] = []
+    size = 0
+    for write in writes:
+        if portion and (len(portion) == WRITE_CHUNK or size + len(write.command) > WRITE_BYTES):
+            yield portion
+            portion, size = [], 0
+        portion.append(write)
+        size += len(write.command)
+    if portion:
+        yield portion

@@ -185,11 +185,7 @@ class EntryOperations(OperationsBase):
             return bool(await self._record(prefix, key, version, b"touch", px, b"", started))
         redis_key = self._redis_key(key, version)
         try:
-            if px:
-                return bool(self._checked(await self._io.ask(commands.pexpire(redis_key, px), started)))
-            # PERSIST says 0 of a key that has no timeout already, too.
-            asked = (commands.command("PERSIST", redis_key), commands.exists(redis_key))
-            return bool(self._checked((await self._io.ask_many(asked, started))[1]))
+            return bool(self._checked(await self._io.ask(commands.retime(redis_key, px), started)))
         except RedisFault as fault:
             return self._degraded(fault, prefix, False)
 
