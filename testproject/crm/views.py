@@ -71,9 +71,12 @@ def calls(request: HttpRequest) -> HttpResponse:
     if request.content_type != "application/json":
         return JsonResponse({"error": "send application/json"}, status=415)
     try:
-        form = CallForm(json.loads(request.body))
+        said = json.loads(request.body)
     except ValueError:
-        return JsonResponse({"error": "this is not JSON"}, status=400)
+        said = None
+    if not isinstance(said, dict):
+        return JsonResponse({"error": "this is not a JSON object"}, status=400)
+    form = CallForm(said)
     if not form.is_valid():
         return JsonResponse({"errors": form.errors.get_json_data()}, status=400)
     form.instance.started_at = timezone.now()
