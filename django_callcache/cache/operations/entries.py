@@ -296,6 +296,8 @@ class EntryOperations(OperationsBase):
 
     async def pexpire(self, key: Key, timeout: float | timedelta, version: int | None = None) -> bool:
         """Let a key expire after some milliseconds; tell whether it exists."""
+        if timeout is DEFAULT_TIMEOUT:
+            return await self.touch(key, timeout, version)
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout / 1000
         return await self.touch(key, seconds, version)
 
@@ -343,7 +345,7 @@ class EntryOperations(OperationsBase):
             prefix.counts.slots[SETS] -= 1  # counted by `incr`
             return None if reply is None else int(reply)
         reply = await self._run_script(INCREMENT, (redis_key,), (b"%d" % delta,), started)
-        if isinstance(reply, redis_errors.ResponseError) and "integer" in str(reply):
+        if isinstance(reply, redis_errors.ResponseError) and _cannot_count(reply):
             return reply
         return self._checked(reply)
 
@@ -365,3 +367,8 @@ class EntryOperations(OperationsBase):
                 return value + delta
         prefix.counts.slots[ERRORS] += 1
         raise RuntimeError(f"Other writers kept changing {key!r}; nothing was added.")
+
+
+def _cannot_count(reply: redis_errors.ResponseError) -> bool:
+    """Tell whether INCRBY met a value that is no integer of 64 bits, or a sum that would not be one."""
+    return "not an integer" in str(reply) or "overflow" in str(reply)
