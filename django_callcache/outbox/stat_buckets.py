@@ -201,16 +201,21 @@ class StatBuckets:
     def read(self, minutes: Sequence[int]) -> dict[str, dict[str, int]]:
         """Return the sums of some minutes by prefix and name."""
         totals: dict[str, dict[str, int]] = {}
+        for _, bucket in self.read_each(minutes):
+            for prefix, amounts in bucket.items():
+                counts = totals.setdefault(prefix, {})
+                for name, amount in amounts.items():
+                    counts[name] = counts.get(name, 0) + amount
+        return totals
+
+    def read_each(self, minutes: Sequence[int]) -> Iterator[tuple[int, dict[str, dict[str, int]]]]:
+        """Yield some minutes with their counts by prefix and name; a minute without a bucket is empty."""
         for chunk in _chunks(minutes, READ_CHUNK):
             pipeline = self._client.pipeline(transaction=False)
             for minute in chunk:
                 pipeline.hgetall(self._keys.stat_minute(minute))
-            for bucket in pipeline.execute():
-                for label, amount in bucket.items():
-                    name, _, prefix = label.decode(errors="replace").partition("|")
-                    counts = totals.setdefault(prefix, {})
-                    counts[name] = counts.get(name, 0) + int(amount)
-        return totals
+            for minute, bucket in zip(chunk, pipeline.execute(), strict=True):
+                yield minute, _by_prefix(bucket)
 
     def distinct_keys(self, hour: int, prefixes: Sequence[str]) -> dict[str, int]:
         """Return how many different keys were read in an hour, by prefix (HyperLogLog, 0.81 % error)."""
@@ -283,6 +288,14 @@ def _encodable(part: Any) -> Any:
     if isinstance(part, (list, tuple)):
         return [_encodable(item) for item in part]
     return part
+
+
+def _by_prefix(bucket: Mapping[bytes, bytes]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for label, amount in bucket.items():
+        name, _, prefix = label.decode(errors="replace").partition("|")
+        counts.setdefault(prefix, {})[name] = int(amount)
+    return counts
 
 
 def _sum(

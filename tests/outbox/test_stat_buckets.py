@@ -123,7 +123,9 @@ class TestStatBuckets:
         ranking = buckets.hot_keys(hour, ["call:", "none:"], 2)
         if ranking["call:"]:  # unless the hour turned in between
             assert ranking == {"call:": [("call:2500", 2500), ("call:2499", 2499)], "none:": []}
-        assert [redis_client.zcard(name) for name in redis_client.keys(keys.root + b"*hot:*")] == [stat_buckets.HOT_KEYS]
+        assert [redis_client.zcard(name) for name in redis_client.keys(keys.root + b"*hot:*")] == [
+            stat_buckets.HOT_KEYS
+        ]
 
     def test_add__distinct_keys(self, buckets, redis_client, keys):
         """Distinct keys are counted beyond the bound of hot keys, within HyperLogLog's error."""
