@@ -21,6 +21,9 @@ BACKEND = os.environ.get("CALLCACHE_CONTRACT_BACKEND", "django_callcache.cache.C
 NOT_THEIRS = ("randomly", "asyncio", "cacheprovider")
 """Plugins of ours that the suites were not written for."""
 
+LONGEST_FAILURE = 2000
+"""Characters of one failure to show; a test of many subtests repeats itself."""
+
 
 class DownloadFailed(Exception):
     """A source distribution cannot be had; the message has the command that fetches it."""
@@ -38,7 +41,7 @@ class Outcome(NamedTuple):
 
     def report(self) -> str:
         """Return the failures in full, or the run's own words where no test ran."""
-        failures = [f"{name}\n{text}" for name, text in sorted(self.failed.items())]
+        failures = [f"{name}\n{text[:LONGEST_FAILURE]}" for name, text in sorted(self.failed.items())]
         return "\n\n".join(failures) or self.output
 
 
