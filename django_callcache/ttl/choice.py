@@ -23,7 +23,7 @@ def make_policy(spec: str | float | None, parameters: TtlParameters) -> Policy:
         parameters: What the named policies are tuned with.
 
     Raises:
-        ValueError: For an unknown name or seconds that are not above 0.
+        ValueError: For an unknown name or seconds below 0.
     """
     if not isinstance(spec, str):
         return FixedTtl(spec)

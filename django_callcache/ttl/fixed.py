@@ -9,16 +9,14 @@ class FixedTtl:
     """Always the same TTL.
 
     Args:
-        ttl_seconds: Seconds above 0, or None for entries that never expire.
+        ttl_seconds: Seconds; 0 for entries that expire at once, None for ones that never do.
     """
 
     name = "fixed"
 
     def __init__(self, ttl_seconds: float | None) -> None:
-        if ttl_seconds is not None and not ttl_seconds > 0:
-            raise ValueError(
-                f"ttl_seconds is {ttl_seconds!r}: give seconds above 0, or None (never expires)."
-            )
+        if ttl_seconds is not None and not ttl_seconds >= 0:
+            raise ValueError(f"ttl_seconds is {ttl_seconds!r}: give seconds of at least 0, or None.")
         self.ttl_seconds = ttl_seconds
         self._decision = Decision(ttl_seconds, self.name, "The TTL is fixed.")
 

@@ -22,7 +22,7 @@ NOW = Observation(now=1_800_000_000.0)
 
 
 class TestFixedTtl:
-    @pytest.mark.parametrize("ttl_seconds", [0.5, 60, None])
+    @pytest.mark.parametrize("ttl_seconds", [0, 0.5, 60, None])
     def test_decide(self, ttl_seconds):
         """The answer is always the one TTL, for ever."""
         decision = FixedTtl(ttl_seconds).decide(NOW)
@@ -32,10 +32,10 @@ class TestFixedTtl:
             math.inf,
         )
 
-    @pytest.mark.parametrize("ttl_seconds", [0, -1, math.nan])
-    def test_init__no_time_at_all(self, ttl_seconds):
-        """A TTL that is not above 0 is refused."""
-        with pytest.raises(ValueError, match="above 0"):
+    @pytest.mark.parametrize("ttl_seconds", [-1, math.nan])
+    def test_init__negative(self, ttl_seconds):
+        """A TTL below 0 is refused."""
+        with pytest.raises(ValueError, match="at least 0"):
             FixedTtl(ttl_seconds)
 
 

@@ -1,0 +1,60 @@
+"""Checks that matter in production only: what others can read, and what a new key costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core import checks
+
+from django_callcache.checks.subjects import THIS_MACHINE, our_caches, states, usable_settings
+
+
+def check_transport(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """What crosses a network is encrypted, and the server asks who is there."""
+    for cache in our_caches():
+        where = f'CACHES["{cache.alias}"]'
+        away = [server for server in cache.servers if server.is_away]
+        for host in dict.fromkeys(server.host for server in away if not server.is_encrypted):
+            yield checks.Warning(
+                f"{where} reaches {host} without TLS: values and the password cross the network in clear.",
+                hint="Use rediss://, or silence this where the network is private.",
+                id="callcache.W101",
+            )
+        for host in dict.fromkeys(server.host for server in away if not server.has_password):
+            yield checks.Warning(
+                f"{where} reaches {host} without a password.",
+                hint='Set a password in Redis, and state it as OPTIONS["PASSWORD"] or REDIS_PASSWORD.',
+                id="callcache.W102",
+            )
+        for host in dict.fromkeys(server.host for server in away if server.trusts_anybody):
+            yield checks.Warning(
+                f"{where} reaches {host} by TLS without checking its certificate.",
+                hint="Remove ssl_cert_reqs=none, and name the authority by ssl_ca_certs.",
+                id="callcache.W103",
+            )
+
+
+def check_supabase_transport(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """The service key of Supabase does not cross a network in clear."""
+    settings = usable_settings()
+    if settings is None or not settings.sync.supabase_url.startswith("http://"):
+        return
+    if urlsplit(settings.sync.supabase_url).hostname not in THIS_MACHINE:
+        yield checks.Warning(
+            'CALLCACHE["SYNC"]["SUPABASE_URL"] is without TLS: the service key crosses the network in clear.',
+            hint="Use https://.",
+            id="callcache.W104",
+        )
+
+
+def check_secrets(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """Nobody is surprised by a cold cache after SECRET_KEY changed."""
+    if states("SECRETS") or not our_caches():
+        return
+    yield checks.Info(
+        "Cached values are sealed with SECRET_KEY: once it changes, all of them are misses.",
+        hint='Keep the old key in SECRET_KEY_FALLBACKS for a while, or set CALLCACHE["SECRETS"].',
+        id="callcache.I101",
+    )

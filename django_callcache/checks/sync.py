@@ -1,0 +1,84 @@
+"""Checks of the sync with a remote store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.utils.connection import ConnectionDoesNotExist
+from django.utils.module_loading import import_string
+
+from django_callcache.checks.subjects import our_caches, usable_settings
+
+LONGEST_NAMESPACE = 128
+"""Bytes of the column in the remote store."""
+
+
+def check_sync(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """Where a rule asks for sync, there is a remote store and a namespace in it."""
+    settings = usable_settings()
+    synced = [cache for cache in our_caches() if any(rule.sync for rule in cache.options.rules)]
+    if settings is None or not synced:
+        return
+    aliases = ", ".join(repr(cache.alias) for cache in synced)
+    if not settings.sync.namespace:
+        yield checks.Error(
+            f'Rules of {aliases} have "sync", but CALLCACHE["SYNC"]["NAMESPACE"] is not set.',
+            hint='Name this deployment, for example "crm-production", so that no other one gets its entries.',
+            id="callcache.E007",
+        )
+    if settings.sync.remote is None:
+        yield checks.Warning(
+            f'Rules of {aliases} have "sync", but CALLCACHE["SYNC"]["REMOTE"] is not set: entries wait.',
+            hint='Set it to "supabase" or "postgres"; once too many wait, new keys are refused.',
+            id="callcache.W007",
+        )
+    for cache in synced:
+        namespace = settings.sync.namespace + ("" if cache.name == "default" else f"/{cache.name}")
+        if len(namespace.encode()) > LONGEST_NAMESPACE:
+            yield checks.Error(
+                f"The namespace of {cache.alias!r} in the remote store, {namespace!r}, is longer than "
+                f"{LONGEST_NAMESPACE} bytes.",
+                hint='Shorten CALLCACHE["SYNC"]["NAMESPACE"] or OPTIONS["CALLCACHE"]["ALIAS"].',
+                id="callcache.E011",
+            )
+
+
+def check_remote(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """The remote store that is named is there."""
+    settings = usable_settings()
+    if settings is None or settings.sync.remote is None:
+        return
+    if settings.sync.remote == "postgres":
+        yield from _check_database(settings.sync.database)
+    elif "." in settings.sync.remote:
+        try:
+            import_string(settings.sync.remote)
+        except ImportError as error:
+            yield checks.Error(
+                f'CALLCACHE["SYNC"]["REMOTE"] cannot be imported: {error}.',
+                hint="Give the dotted path of a RemoteStore.",
+                id="callcache.E010",
+            )
+
+
+def _check_database(alias: str) -> Iterator[checks.CheckMessage]:
+    where = f'CALLCACHE["SYNC"]["DATABASE"] is {alias!r}'
+    try:
+        vendor = connections[alias].vendor
+    except ConnectionDoesNotExist:
+        known = ", ".join(map(repr, connections))
+        yield checks.Error(
+            f"{where}, which DATABASES does not have.", hint=f"Known: {known}.", id="callcache.E008"
+        )
+    except ImproperlyConfigured as error:
+        yield checks.Error(f"{where}, which cannot be used: {error}", id="callcache.E009")
+    else:
+        if vendor != "postgresql":
+            hint = "Name the alias of the Postgres that Supabase stores its tables in."
+            yield checks.Error(
+                f"{where}, which is no PostgreSQL but {vendor}.", hint=hint, id="callcache.E009"
+            )
