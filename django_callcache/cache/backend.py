@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
@@ -36,8 +36,8 @@ class CallCache(RedisCache):
     """
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
-        super().__init__(server, params)
         self._runtime = runtime_of(server, params)
+        super().__init__(server, params)
         self.blocking = Operations(self._runtime, self._runtime.blocking_io)
         """Operations that block the calling thread."""
         self._native: tuple[asyncio.AbstractEventLoop, Operations] | None = None
@@ -50,6 +50,15 @@ class CallCache(RedisCache):
         if self._native is None or self._native[0] is not loop:
             self._native = loop, Operations(self._runtime, self._runtime.async_io())
         return self._native[1]
+
+    @property
+    def key_func(self) -> Callable[[Any, str, Any], str]:
+        """What makes Redis keys; set, it holds for the whole process, since the alias does."""
+        return self._runtime.value_keys.make
+
+    @key_func.setter
+    def key_func(self, make: Callable[[Any, str, Any], str]) -> None:
+        self._runtime.value_keys.make = make
 
     def close(self, **_: Any) -> None:
         """Called when a request ends. Connections stay: they belong to the process."""

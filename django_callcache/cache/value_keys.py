@@ -47,11 +47,20 @@ class ValueKeys:
     ) -> None:
         self.key_prefix = key_prefix
         self.version = version
-        self._make = make
+        self.make = make
         self._reverse = reverse
-        self._is_default = make is default_key_func
         self._stem = f"{key_prefix}:{version}:".encode()
         self._max_length = MEMCACHE_MAX_KEY_LENGTH - len(self._stem)
+
+    @property
+    def make(self) -> Callable[[Any, str, Any], str]:
+        """The alias's ``KEY_FUNCTION``."""
+        return self._make
+
+    @make.setter
+    def make(self, make: Callable[[Any, str, Any], str]) -> None:
+        self._make = make
+        self._is_default = make is default_key_func
 
     def redis_key(self, key: Key, version: int | None = None) -> bytes:
         """The key under which Redis holds a value.
@@ -78,10 +87,7 @@ class ValueKeys:
         text = str(self._make(key, self.key_prefix, self.version if version is None else version))
         for warning in memcache_key_warnings(text):
             warnings.warn(warning, CacheKeyWarning, stacklevel=2)
-        try:
-            return text.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidCacheKey(f"The cache key {text!r} cannot be written as UTF-8.") from error
+        return _encoded(text)
 
     def caller_key(self, redis_key: bytes) -> str:
         """The key as the caller wrote it."""
@@ -102,8 +108,15 @@ class ValueKeys:
             return str.encode(search)
         literal = escape_glob(self.key_prefix if prefix is None else prefix)
         chosen = escape_glob(str(self.version if version is None else version))
-        return str(self._make(search, literal, chosen)).encode()
+        return _encoded(str(self._make(search, literal, chosen)))
 
     def everything(self) -> bytes:
         """A glob over every value of this alias, whatever its version."""
         return str(self._make("*", escape_glob(self.key_prefix), "*")).encode()
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidCacheKey(f"The cache key {text!r} cannot be written as UTF-8.") from error
