@@ -14,11 +14,15 @@ SIDE_GRACE_MS = 3_600_000
 TOMBSTONE_MS = 7 * 86_400_000
 """How long a deletion is remembered; the remote store keeps its tombstones as long (``callcache_gc``)."""
 
+MAX_AHEAD_US = 240_000_000
+"""How far a remote version may lift ours above the clock: less than the five minutes of ``callcache_push``."""
+
 PAYLOAD_FORMAT = "1"
 """First field of a payload; entries of another format are left for the release that knows them."""
 
 _COMMON = f"""
-local SIDE_GRACE_MS, TOMBSTONE_MS, FORMAT = {SIDE_GRACE_MS}, {TOMBSTONE_MS}, '{PAYLOAD_FORMAT}'
+local SIDE_GRACE_MS, TOMBSTONE_MS = {SIDE_GRACE_MS}, {TOMBSTONE_MS}
+local MAX_AHEAD_US, FORMAT = {MAX_AHEAD_US}, '{PAYLOAD_FORMAT}'
 
 -- Lua's own conversion rounds beyond fourteen digits.
 local function text(number) return string.format('%.0f', number) end
@@ -241,7 +245,10 @@ local value, side, lease, due, payload, mark, bytes = unpack(KEYS)
 local op, px, blob = ARGV[1], ARGV[2], ARGV[3]
 local version, remote_version, remote_wins_ties = ARGV[4], ARGV[5], ARGV[6] == '1'
 
-if tonumber(redis.call('GET', mark) or '0') < tonumber(version) then redis.call('SET', mark, version) end
+-- A row from the far future would lift every version to come above what the remote store accepts.
+local time = redis.call('TIME')
+local seen = math.min(tonumber(version), time[1] * 1000000 + MAX_AHEAD_US)
+if tonumber(redis.call('GET', mark) or '0') < seen then redis.call('SET', mark, text(seen)) end
 
 local entry = redis.call('HGET', payload, value)
 local ours = entry and version_of(entry) or redis.call('HGET', side, 'v') or '0'

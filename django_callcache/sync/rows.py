@@ -7,7 +7,6 @@ travels as the sealed bytes that the cache holds, which only this project's secr
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from dataclasses import replace
 from hashlib import blake2b
@@ -74,14 +73,15 @@ def blob_of(conflict: Conflict, entry: DirtyEntry, values: Values) -> bytes | No
     """Return a remote value as the cache holds values; None where this cache cannot read it."""
     if conflict.deleted:
         return None
-    if conflict.codec == "json":
-        return values.encode(entry, conflict.value)
-    if conflict.codec != SEALED or conflict.payload is None:
-        return None
     try:
+        if conflict.codec == "json":
+            return values.encode(entry, conflict.value)
+        if conflict.codec != SEALED or conflict.payload is None:
+            return None
         blob = base64.b64decode(conflict.payload, validate=True)
         values.decode(entry, blob)
-    except (binascii.Error, Undecodable):
+    except (ValueError, Undecodable):
+        # Too large for this cache, not base64, or sealed by another project.
         return None
     return blob
 

@@ -6,14 +6,13 @@ import time
 import pytest
 import redis
 
-from django_callcache.outbox.dirty import RECORD_WRITE, DirtyEntries, DirtyEntry
+from django_callcache.outbox.dirty import DirtyEntries, DirtyEntry
 from django_callcache.outbox.dirty_scripts import SIDE_GRACE_MS, TOMBSTONE_MS
 from django_callcache.redis_keys import RedisKeys
+from tests.outbox.recording import KEY, KEYS, record
 
-KEY = b"crm:1:call:7"
 BLOB = bytes(range(256)) + b"|1|2|" + b"\r\n\x00"
 HOUR = 3_600_000
-KEYS = RedisKeys("crm")
 
 
 @pytest.fixture
@@ -24,14 +23,6 @@ def client(redis_client):
 @pytest.fixture
 def dirty(client):
     return DirtyEntries(client, KEYS)
-
-
-def record(client, op, key=KEY, *, px="", blob=b"", max_keys=1000, max_bytes=1 << 20, keys=KEYS):
-    """Run RECORD_WRITE as a cache does."""
-    names = (key, keys.side(key), keys.lease(key), *keys.outbox(key))
-    remote_key = key.removeprefix(b"crm:")
-    arguments = (op, px, blob, remote_key, max_keys, max_bytes)
-    return client.execute_command("EVAL", RECORD_WRITE.text, len(names), *names, *arguments)
 
 
 def server_us(client):
@@ -455,10 +446,16 @@ class TestApplyRemote:
 
     def test_raises_the_mark(self, client, dirty):
         """The next local write is later than any remote one seen."""
-        version = server_us(client) + 10**9
+        version = server_us(client) + 10**8
         dirty.apply_remote(KEY, version=version, remote_version=7, blob=b"x")
         record(client, "set", blob=b"y")
         assert claim_one(dirty).version == version + 1
+
+    def test_raises_the_mark__not_far(self, client, dirty):
+        """A remote version from the far future does not lift those to come beyond what stores accept."""
+        dirty.apply_remote(KEY, version=2**53, remote_version=7, blob=b"x")
+        record(client, "set", b"crm:1:other", blob=b"y")
+        assert claim_one(dirty).version < server_us(client) + 300_000_000
 
     def test_older_than_dirty(self, client, dirty):
         """A later local write stays, and its push builds on the remote version."""

@@ -10,11 +10,15 @@ from django.db import connections
 from psycopg import sql
 
 import django_callcache.sync
+from django_callcache.codec import Codec, Encoding, KeyRing
+from django_callcache.outbox.dirty import DirtyEntries
+from django_callcache.redis_keys import RedisKeys
 from django_callcache.sync.memory import MemoryStore
 from django_callcache.sync.postgres import PostgresStore
 from django_callcache.sync.supabase import SupabaseStore
 from testproject.parts.missing import PartMissing
 from tests.conftest import require
+from tests.outbox.recording import KEYS, record
 from tests.supalite.supalite import SupaLite
 
 SCHEMA = Path(django_callcache.sync.__file__).parent / "sql/001_callcache.sql"
@@ -87,3 +91,49 @@ def supabase_store(remote_sql, supalite):
 def remote(request):
     """Every remote store there is, one after the other."""
     return MemoryStore() if request.param == "memory" else request.getfixturevalue(f"{request.param}_store")
+
+
+class Site:
+    """A cache's synced writes and what reads them back: one Redis, one set of keys, one codec."""
+
+    def __init__(self, client, keys=KEYS):
+        self.client = client
+        self.keys = keys
+        self.outbox = DirtyEntries(client, keys)
+        self.codec = Codec("default", KeyRing(["a secret"]), Encoding())
+
+    def redis_key(self, key):
+        prefix = self.keys.root.removeprefix(b"callcache@").removesuffix(b":")
+        return prefix + b":1:" + key.encode()
+
+    def set(self, key, value, *, px=""):
+        redis_key = self.redis_key(key)
+        blob = self.codec.encode(value, redis_key)
+        record(
+            self.client, "set", redis_key, px=px, blob=blob, keys=self.keys, max_keys=10**6, max_bytes=10**9
+        )
+
+    def delete(self, key):
+        record(self.client, "delete", self.redis_key(key), keys=self.keys)
+
+    def get(self, key):
+        blob = self.client.get(self.redis_key(key))
+        return None if blob is None else self.codec.decode(blob, self.redis_key(key))
+
+    def decode(self, entry, blob):
+        return self.codec.decode(blob, entry.redis_key)
+
+    def encode(self, entry, value):
+        return self.codec.encode(value, entry.redis_key)
+
+
+@pytest.fixture
+def site(redis_client):
+    """The writes to one cache."""
+    return Site(redis_client)
+
+
+@pytest.fixture
+def other_site(redis_client):
+    """Another cache of the same project, as another machine has it."""
+    return Site(redis_client, RedisKeys("other"))

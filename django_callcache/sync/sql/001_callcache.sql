@@ -68,7 +68,7 @@ begin
   new.seq := nextval('public.callcache_entries_seq'::regclass);
   new.updated_at := clock_timestamp();
   if tg_op = 'INSERT' then
-    if new.origin = 'sql' and new.hlc = '0000000000000000' then
+    if new.hlc = '0000000000000000' or new.hlc collate "C" > lpad(to_hex(v_now + 300000000), 16, '0') then
       new.hlc := lpad(to_hex(v_now), 16, '0');
     end if;
     return new;
