@@ -161,4 +161,4 @@ def milliseconds(seconds: float | None) -> bytes:
     """A TTL as Redis takes it: whole milliseconds, at least one; empty where it never ends."""
     if seconds is None:
         return b""
-    return b"%d" % min(max(int(seconds * 1000), 1), LONGEST_PX)
+    return b"%d" % max(min(seconds * 1000, LONGEST_PX), 1)

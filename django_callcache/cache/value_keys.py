@@ -19,6 +19,9 @@ from django_redis.util import CacheKey
 Key = Any
 """What callers use as a key: a string as a rule, anything with a text form by Django's custom."""
 
+KeyFunction = Callable[[Any, str, Any], str]
+"""Makes a Redis key of a key, a ``KEY_PREFIX`` and a version."""
+
 _SUSPECT = re.compile(r"[\x00-\x20\x7f]").search
 _GLOB = re.compile(r"([\\*?\[\]])")
 
@@ -42,7 +45,7 @@ class ValueKeys:
         self,
         key_prefix: str,
         version: int,
-        make: Callable[[Any, str, Any], str] = default_key_func,
+        make: KeyFunction = default_key_func,
         reverse: Callable[[str], str] | None = None,
     ) -> None:
         self.key_prefix = key_prefix
@@ -59,8 +62,12 @@ class ValueKeys:
 
     @make.setter
     def make(self, make: Callable[[Any, str, Any], str]) -> None:
-        self._make = make
+        self.make = make
         self._is_default = make is default_key_func
+
+    def made_by(self, make: KeyFunction) -> ValueKeys:
+        """The same, by another key function."""
+        return ValueKeys(self.key_prefix, self.version, make, self._reverse)
 
     def redis_key(self, key: Key, version: int | None = None) -> bytes:
         """The key under which Redis holds a value.
@@ -84,7 +91,7 @@ class ValueKeys:
                 raise InvalidCacheKey(f"The cache key {key!r} cannot be written as UTF-8.") from error
         if isinstance(key, CacheKey):  # made by this alias already
             return str.encode(key)
-        text = str(self._make(key, self.key_prefix, self.version if version is None else version))
+        text = str(self.make(key, self.key_prefix, self.version if version is None else version))
         for warning in memcache_key_warnings(text):
             warnings.warn(warning, CacheKeyWarning, stacklevel=2)
         return _encoded(text)
@@ -108,11 +115,11 @@ class ValueKeys:
             return str.encode(search)
         literal = escape_glob(self.key_prefix if prefix is None else prefix)
         chosen = escape_glob(str(self.version if version is None else version))
-        return _encoded(str(self._make(search, literal, chosen)))
+        return _encoded(str(self.make(search, literal, chosen)))
 
     def everything(self) -> bytes:
         """A glob over every value of this alias, whatever its version."""
-        return str(self._make("*", escape_glob(self.key_prefix), "*")).encode()
+        return str(self.make("*", escape_glob(self.key_prefix), "*")).encode()
 
 
 def _encoded(text: str) -> bytes:
