@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
+import redis
+from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+from django.views.debug import SafeExceptionReporterFilter
 from redis.connection import parse_url
 
 from django_callcache.conf import as_redis_url, from_environment, parse_cache_options
 from django_callcache.conf.environment import SETTINGS, edits
+from testproject.parts.missing import PartMissing
+from testproject.parts.redis_server import RedisServer
+from tests.conftest import require
 
 URL = "redis://127.0.0.1:6379/1"
 
@@ -316,3 +325,45 @@ class TestPassword:
         """A file that cannot be read is refused by the variable's name."""
         message = refusal(REDIS_PASSWORD_FILE=str(tmp_path / "gone"))
         assert message == "REDIS_PASSWORD_FILE cannot be read: No such file or directory."
+
+    def test_from_environment__error_pages(self):
+        """Django's error pages hide what was read."""
+        found = read(
+            REDIS_URL="redis://:s3cret@h:1/0", SUPABASE_URL="https://x.supabase.co", SUPABASE_KEY="key5"
+        )
+        with override_settings(CACHES=found.caches, CALLCACHE=found.callcache):
+            shown = str(SafeExceptionReporterFilter().get_safe_settings())
+        assert "redis://h:1/0" in shown
+        assert "s3cret" not in shown
+        assert "key5" not in shown
+
+
+ODD_PASSWORD = "p@ss:w/o#r%d?&="
+
+
+@pytest.fixture(scope="module")
+def guarded_server():
+    """Address of a server that asks for an odd password."""
+    try:
+        with RedisServer() as server:
+            with redis.Redis.from_url(server.url) as client:
+                client.config_set("requirepass", ODD_PASSWORD)
+            yield f"127.0.0.1:{server.port}/0"
+    except PartMissing as missing:
+        require(str(missing))
+
+
+class TestRealServer:
+    def test_from_environment__password_apart(self, guarded_server):
+        """A server lets the cache in by a password stated apart."""
+        self.use_cache({"REDIS_URL": f"valkey://{guarded_server}", "REDIS_PASSWORD": ODD_PASSWORD})
+
+    def test_from_environment__password_within(self, guarded_server):
+        """A server lets the cache in by a password within the address."""
+        self.use_cache({"REDIS_URL": f"redis://:{quote(ODD_PASSWORD, safe='')}@{guarded_server}"})
+
+    def use_cache(self, environ):
+        found = from_environment(environ)
+        with override_settings(CACHES=found.caches, CALLCACHE=found.callcache):
+            caches["default"].set("key", "value", 60)
+            assert caches["default"].get("key") == "value"
