@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import redis
@@ -14,11 +14,11 @@ from django_callcache.cache.faces import faces, iterating_faces
 from django_callcache.cache.flusher import flush_if_late, keep_flushing
 from django_callcache.cache.operations import Operations
 from django_callcache.cache.runtime import runtime_of
-from django_callcache.cache.value_keys import Key
+from django_callcache.cache.value_keys import Key, KeyFunction
 from django_callcache.codec import Codec
 from django_callcache.conf import CacheOptions
 from django_callcache.redis_keys import RedisKeys
-from django_callcache.ttl import Decision
+from django_callcache.ttl import Decision, HourlyProfile, Policy
 
 
 class CallCache(RedisCache):
@@ -35,12 +35,13 @@ class CallCache(RedisCache):
         ImproperlyConfigured: For an option that is unknown or cannot be.
     """
 
+    blocking: Operations
+    """Operations that block the calling thread."""
+    _native: tuple[asyncio.AbstractEventLoop, Operations] | None
+
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
         self._runtime = runtime_of(server, params)
         super().__init__(server, params)
-        self.blocking = Operations(self._runtime, self._runtime.blocking_io)
-        """Operations that block the calling thread."""
-        self._native: tuple[asyncio.AbstractEventLoop, Operations] | None = None
         keep_flushing()
 
     @property
@@ -48,17 +49,20 @@ class CallCache(RedisCache):
         """Operations of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._native is None or self._native[0] is not loop:
-            self._native = loop, Operations(self._runtime, self._runtime.async_io())
+            self._native = loop, Operations(self._runtime, self._runtime.async_io(), self._value_keys)
         return self._native[1]
 
     @property
-    def key_func(self) -> Callable[[Any, str, Any], str]:
-        """What makes Redis keys; set, it holds for the whole process, since the alias does."""
-        return self._runtime.value_keys.make
+    def key_func(self) -> KeyFunction:
+        """The alias's ``KEY_FUNCTION``. What is assigned holds for this object alone."""
+        return self._value_keys.make
 
     @key_func.setter
-    def key_func(self, make: Callable[[Any, str, Any], str]) -> None:
-        self._runtime.value_keys.make = make
+    def key_func(self, make: KeyFunction) -> None:
+        known = self._runtime.value_keys
+        self._value_keys = known if make is known.make else known.made_by(make)
+        self.blocking = Operations(self._runtime, self._runtime.blocking_io, self._value_keys)
+        self._native = None
 
     def close(self, **_: Any) -> None:
         """Called when a request ends. Connections stay: they belong to the process."""
@@ -168,13 +172,26 @@ class CallCache(RedisCache):
         """A redis-py client for work off the hot path: it keeps no deadline and knows no breaker."""
         return self._runtime.client()
 
+    def caller_key(self, redis_key: bytes) -> str:
+        """The key as its writer spelt it, of the key that Redis holds."""
+        return self._value_keys.caller_key(redis_key)
+
     def codec_for(self, key: str) -> Codec:
         """What turns the values of a key into bytes and back."""
         return self._runtime.prefixes.of(key).codec
 
+    def policy_for(self, key: str) -> Policy:
+        """What chooses the TTL of a key where its writer leaves the timeout open."""
+        return self._runtime.prefixes.of(key).clock.policy
+
     def explain_ttl(self, key: str) -> Decision:
         """The TTL that a write of this key without a timeout would get now, and why."""
         return self._runtime.prefixes.of(key).clock.decide()
+
+    @property
+    def profile(self) -> HourlyProfile:
+        """Gets of all processes by hour, as this process last read them: once a minute."""
+        return self._runtime.profile
 
     def flush_stats(self) -> None:
         """Add what this process has counted to Redis now, instead of in a few seconds.

@@ -51,19 +51,10 @@ class ValueKeys:
         self.key_prefix = key_prefix
         self.version = version
         self.make = make
+        self._is_default = make is default_key_func
         self._reverse = reverse
         self._stem = f"{key_prefix}:{version}:".encode()
         self._max_length = MEMCACHE_MAX_KEY_LENGTH - len(self._stem)
-
-    @property
-    def make(self) -> Callable[[Any, str, Any], str]:
-        """The alias's ``KEY_FUNCTION``."""
-        return self._make
-
-    @make.setter
-    def make(self, make: Callable[[Any, str, Any], str]) -> None:
-        self.make = make
-        self._is_default = make is default_key_func
 
     def made_by(self, make: KeyFunction) -> ValueKeys:
         """The same, by another key function."""

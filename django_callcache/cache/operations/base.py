@@ -15,7 +15,7 @@ from django_callcache.cache.drivers import Io
 from django_callcache.cache.faults import fault_in
 from django_callcache.cache.prefixes import Prefix, milliseconds
 from django_callcache.cache.runtime import Runtime
-from django_callcache.cache.value_keys import Key
+from django_callcache.cache.value_keys import Key, ValueKeys
 from django_callcache.exceptions import (
     BacklogFull,
     RedisFault,
@@ -42,12 +42,14 @@ class OperationsBase:
     Args:
         runtime: What the alias shares in this process.
         io: Reaches Redis.
+        value_keys: Makes Redis keys of callers' keys.
     """
 
-    def __init__(self, runtime: Runtime, io: Io) -> None:
+    def __init__(self, runtime: Runtime, io: Io, value_keys: ValueKeys) -> None:
         self._runtime = runtime
         self._io = io
-        self._redis_key = runtime.value_keys.redis_key
+        self._value_keys = value_keys
+        self._redis_key = value_keys.redis_key
         self._prefix_of = runtime.prefixes.of
         self._raises = runtime.options.on_error == "raise"
         self._internal = runtime.redis_keys
@@ -179,4 +181,4 @@ class OperationsBase:
         return (redis_key, names.side(redis_key), names.lease(redis_key), *names.outbox(redis_key))
 
     def _remote_key(self, key: Key, version: int | None) -> bytes:
-        return self._runtime.value_keys.remote_key(key, version)
+        return self._value_keys.remote_key(key, version)

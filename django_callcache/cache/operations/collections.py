@@ -313,7 +313,7 @@ class CollectionOperations(OperationsBase):
         try:
             return convert(self._checked(await self._io.ask(commands.command(name, key, *parts), now())))
         except RedisFault as fault:
-            return self._degraded(fault, self._prefix(self._runtime.value_keys.caller_key(key)), fallback)
+            return self._degraded(fault, self._prefix(self._value_keys.caller_key(key)), fallback)
 
     async def _pop(self, name: str, key: Key, count: int | None, version: int | None) -> Any:
         parts = () if count is None else (count,)

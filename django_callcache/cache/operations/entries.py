@@ -244,7 +244,7 @@ class EntryOperations(OperationsBase):
         Raises:
             ValueError: The key does not exist.
         """
-        current = self._runtime.value_keys.version if version is None else version
+        current = self._value_keys.version if version is None else version
         prefix = self._prefix(key)
         old_key, new_key = self._redis_key(key, current), self._redis_key(key, current + delta)
         try:

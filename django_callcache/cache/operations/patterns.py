@@ -37,7 +37,7 @@ class PatternOperations(OperationsBase):
             itersize: Keys looked at in one step; left out, 500.
             progress: Called after each step with the number deleted so far.
         """
-        glob = self._runtime.value_keys.pattern(pattern, version, prefix)
+        glob = self._value_keys.pattern(pattern, version, prefix)
         removed, fault = await self._delete_matching(glob, itersize or SCAN_COUNT, progress)
         return removed if fault is None else self._degraded(fault, self._prefix(""), removed)
 
@@ -53,7 +53,7 @@ class PatternOperations(OperationsBase):
         Other keys in the same Redis database stay, as do internal ones; for all of the database
         there is `flush_db`.
         """
-        glob = self._runtime.value_keys.everything()
+        glob = self._value_keys.everything()
         _, fault = await self._delete_matching(glob, SCAN_COUNT, progress)
         return True if fault is None else self._degraded(fault, self._prefix(""), False)
 
@@ -76,11 +76,11 @@ class PatternOperations(OperationsBase):
         Keys that are written or deleted meanwhile may or may not be among them, and one may come
         twice while Redis resizes its table.
         """
-        glob = self._runtime.value_keys.pattern(search, version)
+        glob = self._value_keys.pattern(search, version)
         try:
             async for page in self._scan(glob, itersize or SCAN_COUNT):
                 for redis_key in page:
-                    yield self._runtime.value_keys.caller_key(redis_key)
+                    yield self._value_keys.caller_key(redis_key)
         except RedisFault as fault:
             self._degraded(fault, self._prefix(""), None)
 
@@ -88,7 +88,7 @@ class PatternOperations(OperationsBase):
         """How many keys match a glob."""
         total = 0
         try:
-            async for page in self._scan(self._runtime.value_keys.pattern(search, version), SCAN_COUNT):
+            async for page in self._scan(self._value_keys.pattern(search, version), SCAN_COUNT):
                 total += len(page)
         except RedisFault as fault:
             return self._degraded(fault, self._prefix(""), total)
