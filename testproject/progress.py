@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol, Self, TextIO
+from typing import Any, Protocol, Self
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 5.0
+
+
+class Stream(Protocol):
+    """A file, or what Django makes of one."""
+
+    def write(self, text: str, /) -> Any: ...
+
+    def flush(self) -> Any: ...
+
+    def isatty(self) -> bool: ...
 
 
 class Progress(Protocol):
@@ -22,7 +32,7 @@ class Progress(Protocol):
         """Count `n` more as done."""
 
 
-def progress(what: str, total: int, stream: TextIO) -> Progress:
+def progress(what: str, total: int, stream: Stream) -> Progress:
     """Return what shows progress on this stream.
 
     Args:
@@ -40,7 +50,7 @@ class Lines:
     """One line now and then, and one at the end."""
 
     def __init__(
-        self, what: str, total: int, stream: TextIO, *, clock: Callable[[], float] = time.monotonic
+        self, what: str, total: int, stream: Stream, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._what = what
         self._total = total

@@ -169,7 +169,7 @@ class PostgresServer:
         except OSError as error:
             return str(error)
         except subprocess.CalledProcessError as error:
-            return error.stderr.decode(errors="replace").strip()
+            return str(error.stderr, errors="replace").strip()
         return ""
 
     def _initialise(self) -> None:
