@@ -40,7 +40,7 @@ class TestAsynchronous(EmptyServer, upstream.BaseCacheTests, TestCase):
 
     def setUp(self):
         super().setUp()
-        if inspect.iscoroutinefunction(getattr(self, self._testMethodName)):
+        if inspect.iscoroutinefunction(getattr(type(self), self._testMethodName)):
             return
         loop = self.enterContext(asyncio.Runner())
         face = AsynchronousFace(cache, loop)
