@@ -25,6 +25,21 @@ def free_port() -> int:
         return port
 
 
+def ensure_free(port: int) -> None:
+    """See that a TCP port of the loopback interface can be listened on.
+
+    Raises:
+        StartFailed: Somebody else has it.
+    """
+    with socket.socket() as probe:
+        # As servers do, so that connections closed a moment ago do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise StartFailed(f"port {port} cannot be had: {error.strerror}") from error
+
+
 def wait_until_ready(
     process: subprocess.Popen[bytes], is_ready: Callable[[], bool], *, log: Path, seconds: float = 30.0
 ) -> None:
