@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import redis
@@ -13,8 +14,8 @@ from django_callcache.cache.drivers import run
 from django_callcache.cache.faces import faces, iterating_faces
 from django_callcache.cache.flusher import flush_if_late, keep_flushing
 from django_callcache.cache.operations import Operations
-from django_callcache.cache.runtime import runtime_of
-from django_callcache.cache.value_keys import Key, KeyFunction
+from django_callcache.cache.runtime import Runtime, runtime_of
+from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
 from django_callcache.codec import Codec
 from django_callcache.conf import CacheOptions
 from django_callcache.redis_keys import RedisKeys
@@ -31,38 +32,51 @@ class CallCache(RedisCache):
         server: ``LOCATION``: what django-redis takes, also ``valkey://``.
         params: The rest of the alias's settings.
 
-    Raises:
-        ImproperlyConfigured: For an option that is unknown or cannot be.
+    Wrong options raise `ImproperlyConfigured` when the cache is first used, not when it is made:
+    Django makes every cache in its system checks, which are there to report them.
     """
 
-    blocking: Operations
-    """Operations that block the calling thread."""
-    _native: tuple[asyncio.AbstractEventLoop, Operations] | None
+    _native: tuple[asyncio.AbstractEventLoop, Operations] | None = None
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
-        self._runtime = runtime_of(server, params)
         super().__init__(server, params)
+        self._stated = server, params
+
+    @cached_property
+    def _runtime(self) -> Runtime:
+        return runtime_of(*self._stated)
+
+    @cached_property
+    def _value_keys(self) -> ValueKeys:
+        known = self._runtime.value_keys
+        return known if self._key_function is known.make else known.made_by(self._key_function)
+
+    @cached_property
+    def blocking(self) -> Operations:
+        """Operations that block the calling thread."""
         keep_flushing()
+        return Operations(self._runtime, self._runtime.blocking_io, self._value_keys)
 
     @property
     def native(self) -> Operations:
         """Operations of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._native is None or self._native[0] is not loop:
+            keep_flushing()
             self._native = loop, Operations(self._runtime, self._runtime.async_io(), self._value_keys)
         return self._native[1]
 
     @property
     def key_func(self) -> KeyFunction:
         """The alias's ``KEY_FUNCTION``. What is assigned holds for this object alone."""
-        return self._value_keys.make
+        return self._key_function
 
     @key_func.setter
     def key_func(self, make: KeyFunction) -> None:
-        known = self._runtime.value_keys
-        self._value_keys = known if make is known.make else known.made_by(make)
-        self.blocking = Operations(self._runtime, self._runtime.blocking_io, self._value_keys)
+        self._key_function = make
         self._native = None
+        for made_with_another in ("_value_keys", "blocking"):
+            self.__dict__.pop(made_with_another, None)
 
     def close(self, **_: Any) -> None:
         """Called when a request ends. Connections stay: they belong to the process."""

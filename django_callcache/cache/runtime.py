@@ -37,7 +37,7 @@ from django_callcache.codec import Codec, Encoding, KeyRing
 from django_callcache.conf import UNSET, PrefixRule, as_redis_url, get_settings, parse_cache_options
 from django_callcache.outbox.stat_buckets import FIELDS, StatBuckets
 from django_callcache.redis_keys import RedisKeys
-from django_callcache.ttl import HourlyProfile, Policy, TtlParameters, make_policy
+from django_callcache.ttl import HourlyProfile, Policy, make_policy
 
 DEFAULT_ALIAS = "default"
 """Name of a cache that is made by hand, outside ``CACHES``."""
@@ -172,16 +172,8 @@ class Runtime:
         )
 
     def _policy_of(self, rule: PrefixRule | None) -> Policy:
-        ttl = self.settings.ttl
-        parameters = TtlParameters(
-            default_ttl=ttl.default_ttl,
-            peak_ttl=ttl.peak_ttl,
-            usage_threshold=ttl.usage_threshold,
-            time_zone=ttl.time_zone,
-            warmup_hours=ttl.warmup_hours,
-        )
         spec = self.options.stated_timeout if rule is None or rule.ttl is UNSET else rule.ttl
-        return make_policy("peak-hour" if spec is UNSET else spec, parameters)
+        return make_policy("peak-hour" if spec is UNSET else spec, self.settings.ttl.parameters)
 
     def _make_connection(self) -> Any:
         arguments = dict(self._pool.connection_kwargs)
@@ -249,7 +241,7 @@ def runtimes() -> list[Runtime]:
 
 @receiver(setting_changed)
 def _forget_settings(*, setting: str, **_: object) -> None:
-    if setting in {"CACHES", "CALLCACHE", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+    if setting in {"CACHES", "CALLCACHE", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "TIME_ZONE"}:
         for runtime in runtimes():
             runtime.close()
         _runtimes.clear()
@@ -289,7 +281,7 @@ def _pool_of(server: Any, options: dict[str, Any]) -> Any:
     Where several servers are stated, the first is the primary; reads go there too.
     """
     servers = server if isinstance(server, list | tuple | set) else str(server).split(",")
-    factory: Any = get_connection_factory(options)
+    factory: Any = get_connection_factory(options=options)
     return factory.get_connection_pool(factory.make_connection_params(as_redis_url(next(iter(servers)))))
 
 
