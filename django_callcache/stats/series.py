@@ -45,15 +45,19 @@ class Totals:
         return self.hits + self.near_hits + self.misses
 
     @property
+    def found(self) -> int:
+        """Hits of both tiers."""
+        return self.hits + self.near_hits
+
+    @property
     def hit_ratio(self) -> float | None:
         """Share of gets that found a value, in Redis or in the process; None where nothing was read."""
-        return (self.hits + self.near_hits) / self.gets if self.gets else None
+        return self.found / self.gets if self.gets else None
 
     @property
     def near_share(self) -> float | None:
         """Share of the hits that needed no round trip; None where nothing was hit."""
-        found = self.hits + self.near_hits
-        return self.near_hits / found if found else None
+        return self.near_hits / self.found if self.found else None
 
 
 @dataclass(frozen=True, slots=True)

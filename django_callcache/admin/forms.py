@@ -1,0 +1,54 @@
+"""The form that says what to clear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from django_callcache.admin.clearing import Scope, Target
+from django_callcache.models import PATTERN_LENGTH
+
+
+class ClearForm(forms.Form):
+    """A cache, a scope, and a prefix or a pattern unless all of it is meant."""
+
+    alias = forms.ChoiceField(label=_("Cache"))
+    scope = forms.ChoiceField(label=_("What"), choices=Scope, widget=forms.RadioSelect)
+    text = forms.CharField(
+        label=_("Prefix or pattern"),
+        max_length=PATTERN_LENGTH,
+        required=False,
+        strip=False,
+        help_text=_(
+            "A prefix is taken literally. In a pattern, * stands for any characters, ? for one, "
+            "and [abc] for one of these."
+        ),
+        widget=forms.TextInput(attrs={"dir": "ltr", "autocomplete": "off", "spellcheck": "false"}),
+    )
+
+    def __init__(self, *args: Any, aliases: Iterable[str], scopes: Iterable[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+        allowed = set(scopes)
+        self.fields["alias"].choices = [(name, name) for name in aliases]  # type: ignore[attr-defined]
+        self.fields["scope"].choices = [  # type: ignore[attr-defined]
+            choice for choice in Scope.choices if choice[0] in allowed
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a scope without its text, and a pattern that is everything in disguise."""
+        cleaned = super().clean() or {}
+        scope, text = cleaned.get("scope"), cleaned.get("text", "")
+        if scope == Scope.ALIAS:
+            cleaned["text"] = ""
+        elif scope is not None and "text" not in self.errors and not text.strip("*"):
+            self.add_error("text", _("Write a prefix or a pattern, or choose the whole cache."))
+        return cleaned
+
+    @property
+    def target(self) -> Target:
+        """What a valid form means."""
+        return Target(self.cleaned_data["alias"], self.cleaned_data["scope"], self.cleaned_data["text"])

@@ -1,0 +1,90 @@
+"""What all pages share: context, tabs, and the page that refuses."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import django
+from django.contrib.admin.sites import AdminSite
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from django_callcache.admin.access import CLEARING, Power, is_read_only, may
+from django_callcache.models import CacheOperation, CacheStat, Dashboard, SyncRun
+
+OVERVIEW = "admin:django_callcache_dashboard_changelist"
+CLEAR = "admin:django_callcache_clear"
+CLEARED = "admin:django_callcache_cleared"
+
+
+class Tab(NamedTuple):
+    """A link to another page of the cache."""
+
+    url: str
+    label: Promise
+    is_current: bool
+
+
+def frame(site: AdminSite, request: HttpRequest, *, title: Promise, address: str) -> dict[str, Any]:
+    """Return the context that a page begins with.
+
+    Args:
+        site: The site that routed the request.
+        request: Its user decides which tabs there are.
+        title: Of the page.
+        address: Name of the page's address, for its tab.
+    """
+    request.current_app = site.name
+    return {
+        **site.each_context(request),
+        "title": title,
+        "opts": Dashboard._meta,
+        "tabs": tabs(site, request.user, address),
+        "is_read_only": is_read_only(),
+        "may_clear": may_clear(request.user),
+        "breadcrumbs_are_a_list": django.VERSION >= (6, 1),
+    }
+
+
+def tabs(site: AdminSite, user: Any, address: str) -> list[Tab]:
+    """Return links to the pages that a user may open."""
+    sees = may(user, Power.VIEW_DASHBOARD)
+    pages = [
+        (OVERVIEW, _("Overview"), sees),
+        (CLEAR, _("Clear"), may_clear(user)),
+        *(
+            (f"admin:django_callcache_{model._meta.model_name}_changelist", label, allowed)
+            for model, label, allowed in (
+                (CacheStat, _("Hourly statistics"), sees),
+                (SyncRun, _("Sync passes"), sees),
+                (CacheOperation, _("Operations"), may_audit(user)),
+            )
+            if site.is_registered(model)
+        ),
+    ]
+    return [
+        Tab(reverse(name, current_app=site.name), label, name == address)
+        for name, label, allowed in pages
+        if allowed
+    ]
+
+
+def may_clear(user: Any) -> bool:
+    """Tell whether a user finds the page that clears."""
+    return not is_read_only() and may(user, *CLEARING)
+
+
+def may_audit(user: Any) -> bool:
+    """Tell whether a user may read the audit, which quotes patterns of keys."""
+    return may(user, Power.VIEW_KEYS, *CLEARING)
+
+
+def refuse(
+    site: AdminSite, request: HttpRequest, *, address: str, reason: str = "permission"
+) -> HttpResponse:
+    """Return the page that says no, inside the admin and with the ways that are open."""
+    context = frame(site, request, title=_("Not allowed"), address=address) | {"reason": reason}
+    return TemplateResponse(request, "django_callcache/admin/refused.html", context, status=403)

@@ -1,0 +1,230 @@
+"""Lists of what the loop and people left in the database; nothing in them can be changed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, StreamingHttpResponse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy as _
+
+from django_callcache.admin.access import Power, may
+from django_callcache.admin.aliases import aliases_of, is_denied
+from django_callcache.admin.frame import may_audit
+from django_callcache.admin.numbers import duration, number, percent
+from django_callcache.conf import get_settings
+from django_callcache.models import CacheOperation, CacheStat, SyncRun
+from django_callcache.stats.series import Totals, percentile
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+else:  # generic in the stubs only
+    _ModelAdmin = admin.ModelAdmin
+
+CSV_COLUMNS = ("alias", "prefix", "hour", *CacheStat.COUNTERS, "distinct_keys")
+
+
+class ReadOnly(_ModelAdmin):
+    """A list that is looked at by people with a permission of ours, in the caches they may see."""
+
+    show_full_result_count = False
+    list_max_show_all = 200
+    list_per_page = 50
+
+    def may_view(self, user: Any) -> bool:
+        """Tell whether a user may see the list."""
+        return may(user, Power.VIEW_DASHBOARD)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may_view(request.user)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.may_view(request.user)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Rows of the caches that the user may see."""
+        rows = super().get_queryset(request)
+        if get_settings().admin.can_access_alias is None:
+            return rows
+        seen = aliases_of(request.user)
+        # Statistics know a cache by the name that its options may give it.
+        names = {alias.name for alias in seen} | {alias.cache.alias for alias in seen if alias.is_ours}
+        return rows.filter(alias__in=names)
+
+
+class CacheStatAdmin(ReadOnly):
+    """Hourly statistics."""
+
+    date_hierarchy = "hour"
+    list_display = (
+        "hour",
+        "alias",
+        "prefix_text",
+        "gets",
+        "hit_ratio",
+        "near_hits",
+        "misses",
+        "sets",
+        "errors",
+    )
+    list_display_links = ("hour_text",)
+    list_filter = ("alias", ("prefix", admin.AllValuesFieldListFilter))
+    ordering = ("-hour", "alias", "prefix")
+    actions = ("download",)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        counts = ("alias", "prefix_text", "hour", "gets", "hit_ratio", *CacheStat.COUNTERS, "distinct_keys")
+        times = ("read_times", "write_times")
+        return (*counts, *times, "hot_keys_text") if may(request.user, Power.VIEW_KEYS) else (*counts, *times)
+
+    get_readonly_fields = get_fields
+
+    @admin.display(description=_("hour"), ordering="hour")
+    def hour_text(self, row: CacheStat) -> str:
+        return date_format(timezone.localtime(row.hour), "SHORT_DATETIME_FORMAT")
+
+    @admin.display(description=_("prefix"), ordering="prefix")
+    def prefix_text(self, row: CacheStat) -> str:
+        return code(row.prefix)
+
+    @admin.display(description=_("gets"))
+    def gets(self, row: CacheStat) -> str:
+        return number(row.gets)
+
+    @admin.display(description=_("hit ratio"))
+    def hit_ratio(self, row: CacheStat) -> str:
+        return percent(Totals(row.hits, row.near_hits, row.misses).hit_ratio)
+
+    @admin.display(description=_("read times"))
+    def read_times(self, row: CacheStat) -> str:
+        return times(row.read_latency)
+
+    @admin.display(description=_("write times"))
+    def write_times(self, row: CacheStat) -> str:
+        return times(row.write_latency)
+
+    @admin.display(description=_("hot keys"))
+    def hot_keys_text(self, row: CacheStat) -> str:
+        shown = [(key, number(reads)) for key, reads in row.hot_keys if not is_denied(key)]
+        return (
+            format_html_join(mark_safe("<br>"), '<bdi dir="ltr"><code>{}</code></bdi> {}', shown)
+            or "\N{EN DASH}"
+        )
+
+    @admin.action(description=_("Download as CSV"), permissions=["view"])
+    def download(self, request: HttpRequest, rows: QuerySet[CacheStat]) -> StreamingHttpResponse:
+        """Send the chosen rows as numbers, not as the language writes them."""
+        response = StreamingHttpResponse(csv_lines(rows), content_type="text/csv; charset=utf-8")
+        response["Content-Disposition"] = 'attachment; filename="cache-statistics.csv"'
+        return response
+
+
+class SyncRunAdmin(ReadOnly):
+    """Reports of sync passes."""
+
+    date_hierarchy = "started_at"
+    list_display = (
+        "started_at",
+        "alias",
+        "outcome",
+        "duration",
+        "pushed",
+        "deleted",
+        "conflicts",
+        "rejected",
+        "backlog",
+        "error_class",
+    )
+    list_filter = ("alias", "outcome", "error_class")
+    ordering = ("-started_at",)
+
+    @admin.display(description=_("duration"), ordering="duration_seconds")
+    def duration(self, run: SyncRun) -> str:
+        return duration(run.duration_seconds)
+
+
+class CacheOperationAdmin(ReadOnly):
+    """The audit."""
+
+    date_hierarchy = "started_at"
+    list_display = ("started_at", "username", "kind", "alias", "scope", "pattern_text", "deleted", "outcome")
+    list_filter = ("alias", "kind", "scope", "outcome", "username")
+    ordering = ("-started_at",)
+    fields = (
+        "started_at",
+        "user",
+        "username",
+        "kind",
+        "alias",
+        "scope",
+        "pattern_text",
+        "expected",
+        "deleted",
+        "duration",
+        "outcome",
+        "reason",
+        "error_class",
+        "error",
+    )
+    list_select_related = ("user",)
+
+    def may_view(self, user: Any) -> bool:
+        return may_audit(user)
+
+    @admin.display(description=_("pattern"), ordering="pattern")
+    def pattern_text(self, operation: CacheOperation) -> str:
+        return code(operation.pattern) if operation.pattern else "\N{EN DASH}"
+
+    @admin.display(description=_("duration"))
+    def duration(self, operation: CacheOperation) -> str:
+        return duration(operation.duration_seconds)
+
+
+def code(text: str) -> str:
+    """A key, a prefix or a pattern: read from left to right whatever the language."""
+    return format_html('<bdi dir="ltr"><code>{}</code></bdi>', text)
+
+
+def times(latencies: list[int]) -> str:
+    """Percentiles of call times, as estimates."""
+    return ", ".join(
+        f"p{fraction} {duration(percentile(latencies, fraction / 100))}" for fraction in (50, 95, 99)
+    )
+
+
+def csv_lines(rows: QuerySet[CacheStat]) -> Iterator[str]:
+    """Yield the lines of a table, its head first."""
+    writer = csv.writer(Line())
+    yield writer.writerow(CSV_COLUMNS)
+    for row in rows.values_list(*CSV_COLUMNS).iterator():
+        alias, prefix, hour, *counts = row
+        yield writer.writerow([plain(alias), plain(prefix), hour.isoformat(), *counts])
+
+
+def plain(text: str) -> str:
+    """A text that no spreadsheet takes for a formula (OWASP, "CSV Injection")."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+class Line:
+    """A file that hands back what is written to it."""
+
+    def write(self, text: str) -> str:
+        """Return the text."""
+        return text
