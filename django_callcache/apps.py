@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
+from django_callcache.checks import register_checks
+
 
 class CallCacheConfig(AppConfig):
     """Configuration of django_callcache."""
@@ -13,3 +15,7 @@ class CallCacheConfig(AppConfig):
     label = "django_callcache"
     verbose_name = _("Cache")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        register_checks()

@@ -73,7 +73,7 @@ class CacheStatAdmin(ReadOnly):
 
     date_hierarchy = "hour"
     list_display = (
-        "hour",
+        "hour_text",
         "alias",
         "prefix_text",
         "gets",
