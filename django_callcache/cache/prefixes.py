@@ -40,13 +40,13 @@ class TtlClock:
         self._profile = profile
         self._clock = clock
         self._valid_until = 0.0
-        self._px = b""
+        self._px: bytes | None = b""
 
-    def px(self) -> bytes:
-        """Milliseconds that an entry written now may live; empty for ever."""
+    def px(self) -> bytes | None:
+        """Milliseconds that an entry written now may live; empty for ever, None for not at all."""
         if self._clock() >= self._valid_until:
             decision = self.decide()
-            self._px = milliseconds(decision.ttl_seconds)
+            self._px = None if decision.ttl_seconds == 0 else milliseconds(decision.ttl_seconds)
             self._valid_until = decision.valid_until
         return self._px
 

@@ -44,9 +44,10 @@ end
 
 local value, side, lease, due, payload, mark, bytes = unpack(KEYS)
 local op, px, blob, remote_key = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local max_keys, max_bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
+local max_keys, max_bytes, expected = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 
-if op ~= 'set' and op ~= 'add' and op ~= 'delete' and op ~= 'touch' and op ~= 'incr' then
+local known_ops = {set = 1, add = 1, replace = 1, swap = 1, delete = 1, touch = 1, incr = 1}
+if not known_ops[op] or (op == 'swap' and not expected) then
   return redis.error_reply('ERR unknown operation')
 end
 if px ~= '' and (tonumber(px) or 0) < 1 then
@@ -55,12 +56,15 @@ end
 
 if op == 'add' then
   if redis.call('EXISTS', value) == 1 then return 0 end
+elseif op == 'replace' then
+  if redis.call('EXISTS', value) == 0 then return 0 end
 elseif op == 'touch' then
   blob = redis.call('GET', value)
   if not blob then return 0 end
 elseif op == 'incr' and redis.call('EXISTS', value) == 0 then
   return false
 end
+if expected and redis.pcall('GET', value) ~= expected then return 0 end
 
 -- Increments are judged by a size they cannot exceed: a 64-bit integer has twenty characters.
 local known = redis.call('HSTRLEN', payload, value)
@@ -95,6 +99,10 @@ elseif op == 'incr' then
   blob = redis.call('GET', value)
   reply, ttl = blob, redis.call('PTTL', value)
   if ttl < 0 then ttl = nil end
+elseif op == 'swap' then
+  redis.call('SET', value, blob, 'KEEPTTL')
+  ttl = redis.call('PTTL', value)
+  if ttl < 0 then ttl = nil end
 elseif ttl then
   redis.call('SET', value, blob, 'PX', px)
 else
@@ -126,11 +134,14 @@ return reply
 )
 """Write a value and record it for the remote store.
 
-KEYS value, side, lease, due, payload, mark, bytes. ARGV op, px, blob, remote key, max keys, max bytes.
-``op`` is set, add, delete, touch or incr; ``px`` milliseconds, empty for no expiry (for ``touch``: remove
-it, ``incr`` keeps what there is); ``blob`` the value's bytes (for ``incr`` the difference).
+KEYS value, side, lease, due, payload, mark, bytes. ARGV op, px, blob, remote key, max keys, max bytes,
+and, where the write depends on it, the bytes that the value must have now.
+``op`` is set, add (only if absent), replace (only if present), swap (only what is expected), delete, touch
+or incr; ``px`` milliseconds, empty for no expiry (for ``touch``: remove it; ``incr`` and ``swap`` keep what
+there is); ``blob`` the value's bytes (for ``incr`` the difference).
 
-Replies 1 for set, 1 or 0 for add, delete (whether it existed) and touch, the new value or nil for incr,
+Replies 1 for set, 1 or 0 for add, replace, swap, delete (whether it existed) and touch, 0 wherever the value
+is not the expected one, the new value or nil for incr,
 an error that begins with ``BACKLOGFULL`` where a key new to the outbox finds it full.
 """
 

@@ -33,6 +33,9 @@ Fallback = TypeVar("Fallback")
 MISSING: Any = object()
 """No value; a stored None is one."""
 
+_COUNTED_AS = {b"set": SETS, b"add": SETS, b"replace": SETS, b"delete": DELETES}
+"""What a recorded write is counted as; others are counted where they are asked for, or not at all."""
+
 now = time.monotonic_ns
 
 
@@ -131,8 +134,12 @@ class OperationsBase:
         px: bytes,
         blob: bytes,
         started: int,
+        *,
+        expected: bytes | None = None,
     ) -> Any:
         """Write a synced entry: the value and what is to reach the remote store, in one step.
+
+        Where ``expected`` is given, only if those are the value's bytes now.
 
         Raises:
             SyncNotRecorded: Nothing was written.
@@ -144,13 +151,17 @@ class OperationsBase:
             reply = await self._run_script(
                 RECORD_WRITE,
                 self._record_keys(redis_key),
-                (operation, px, blob, self._remote_key(key, version), *self._outbox_bounds),
+                (
+                    *(operation, px, blob, self._remote_key(key, version), *self._outbox_bounds),
+                    *(() if expected is None else (expected,)),
+                ),
                 started,
             )
             reply = self._recorded(reply, prefix)
         except RedisFault as fault:
             raise self._not_recorded(fault, prefix) from fault
-        prefix.counts.wrote(DELETES if operation == b"delete" else SETS, now() - started)
+        if operation in _COUNTED_AS:
+            prefix.counts.wrote(_COUNTED_AS[operation], now() - started)
         return reply
 
     def _recorded(self, reply: Any, prefix: Prefix) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -72,17 +72,18 @@ class BatchOperations(OperationsBase):
         """
         writes = [self._set(key, value, timeout, version) for key, value in data.items()]
         failed: list[Key] = []
-        for portion in _portions(writes):
+        portions = _portions(writes)
+        for portion in portions:
             try:
                 replies = await self._send(portion, now())
-            except RedisFault as fault:
-                failed += self._lost(fault, portion)
-                continue
+            except RedisFault as fault:  # not asked again: the caller has waited long enough
+                return failed + self._lost(fault, [*portion, *chain.from_iterable(portions)])
             for write, reply in zip(portion, replies, strict=True):
-                write.prefix.counts.slots[SETS] += 1
                 if isinstance(reply, redis_errors.ResponseError):
                     await self._refused(write, reply)
                     failed.append(write.key)
+                else:
+                    write.prefix.counts.slots[SETS] += 1
         return failed
 
     async def delete_many(self, keys: Iterable[Key], version: int | None = None) -> int | None:
@@ -98,7 +99,7 @@ class BatchOperations(OperationsBase):
                     removed += self._checked(await self._io.ask(unlink, now()))
             except RedisFault as fault:
                 self._lost(fault, writes)
-                continue
+                return removed
             for portion in _portions(write for write in writes if write.prefix.is_synced):
                 removed += await self._deleted(portion)
             for write in writes:
@@ -117,7 +118,7 @@ class BatchOperations(OperationsBase):
                 replies = await self._send(portion, now())
             except RedisFault as fault:
                 self._lost(fault, portion)
-                continue
+                return touched
             for write, reply in zip(portion, replies, strict=True):
                 if isinstance(reply, redis_errors.ResponseError):
                     await self._refused(write, reply)
@@ -146,7 +147,9 @@ class BatchOperations(OperationsBase):
 
     def _touch(self, key: Key, timeout: Any, version: int | None) -> Write:
         prefix = self._prefix(key)
-        px = self._px(prefix, timeout) or b""
+        px = self._px(prefix, timeout)
+        if px is None:
+            return self._delete(key, version)
         if prefix.is_synced:
             return self._synced(key, prefix, version, b"touch", px, b"")
         redis_key = self._redis_key(key, version)
@@ -175,10 +178,9 @@ class BatchOperations(OperationsBase):
         """How many of these synced keys existed."""
         try:
             replies = await self._send(writes, now())
+            return sum(bool(self._recorded(reply, writes[0].prefix)) for reply in replies)
         except RedisFault as fault:
-            self._lost(fault, writes)
-            return 0
-        return sum(bool(self._recorded(reply, writes[0].prefix)) for reply in replies)
+            raise self._not_recorded(fault, writes[0].prefix) from fault
 
     def _lost(self, fault: RedisFault, writes: Sequence[Write]) -> list[Key]:
         """The keys of a round trip that failed.

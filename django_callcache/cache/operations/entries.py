@@ -33,8 +33,12 @@ return 1
 MOVE = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local px = redis.call('PTTL', KEYS[1])
-if px > 0 then redis.call('SET', KEYS[2], ARGV[2], 'PX', px) else redis.call('SET', KEYS[2], ARGV[2]) end
-redis.call('DEL', KEYS[1])
+if px < 0 then
+  redis.call('SET', KEYS[2], ARGV[2])
+else
+  redis.call('SET', KEYS[2], ARGV[2], 'PX', math.max(px, 1))
+end
+if KEYS[1] ~= KEYS[2] then redis.call('DEL', KEYS[1]) end
 return 1
 """)
 """A value under another name, as long as it is what was read.
@@ -108,9 +112,9 @@ class EntryOperations(OperationsBase):
             return True
         redis_key = self._redis_key(key, version)
         blob = prefix.codec.encode(value, redis_key)
-        if prefix.is_synced and not xx:
-            await self._record(prefix, key, version, b"set", px, blob, started)
-            return True
+        if prefix.is_synced:
+            operation = b"replace" if xx else b"set"
+            return bool(await self._record(prefix, key, version, operation, px, blob, started))
         command = commands.set_if(redis_key, blob, px, b"XX") if xx else commands.set_(redis_key, blob, px)
         try:
             reply = self._checked(await self._io.ask(command, started))
@@ -130,7 +134,7 @@ class EntryOperations(OperationsBase):
         prefix = self._prefix(key)
         px = self._px(prefix, timeout)
         if px is None:  # nothing would be kept, but the answer is the one that a real timeout gets
-            return not await self.has_key(key, version)
+            return not await self._ask_of_key(key, version, commands.exists, 1, reads=True)
         redis_key = self._redis_key(key, version)
         blob = prefix.codec.encode(value, redis_key)
         if prefix.is_synced:
@@ -249,22 +253,24 @@ class EntryOperations(OperationsBase):
         old_key, new_key = self._redis_key(key, current), self._redis_key(key, current + delta)
         try:
             for _ in range(TRIES):
-                blob = self._checked(await self._io.ask(commands.get(old_key), now(), reads=True))
+                asked = (commands.get(old_key), commands.command("PTTL", old_key))
+                blob, left = await self._io.ask_many(asked, now(), reads=True)
                 value = self._decoded(blob, prefix, old_key)
                 if value is MISSING:
                     raise ValueError(f"Key {key!r} not found.")
                 # The seal binds a value to its key, so it is sealed anew rather than renamed.
                 moved = prefix.codec.encode(value, new_key)
-                if self._checked(await self._run_script(MOVE, (old_key, new_key), (blob, moved), now())):
-                    break
+                if prefix.is_synced and delta:
+                    px = b"" if left < 0 else b"%d" % max(left, 1)
+                    has_moved = await self._move_recorded(prefix, key, current, delta, blob, moved, px)
+                else:
+                    names, arguments = (old_key, new_key), (blob, moved)
+                    has_moved = self._checked(await self._run_script(MOVE, names, arguments, now()))
+                if has_moved:
+                    return current + delta
         except RedisFault as fault:
             return self._degraded(fault, prefix, current + delta)
-        if prefix.is_synced:
-            await self._record(prefix, key, current, b"delete", b"", b"", now())
-            await self.touch(
-                key, (await self.pttl(key, current + delta) or 0) / 1000 or None, current + delta
-            )
-        return current + delta
+        raise self._contended(prefix, key)
 
     async def decr_version(self, key: Key, delta: int = 1, version: int | None = None) -> int:
         """Move a value to the key's version ``delta`` further back; see `incr_version`."""
@@ -342,7 +348,6 @@ class EntryOperations(OperationsBase):
                 if isinstance(error, RedisFault):
                     raise
                 return error
-            prefix.counts.slots[SETS] -= 1  # counted by `incr`
             return None if reply is None else int(reply)
         reply = await self._run_script(INCREMENT, (redis_key,), (b"%d" % delta,), started)
         if isinstance(reply, redis_errors.ResponseError) and _cannot_count(reply):
@@ -360,15 +365,31 @@ class EntryOperations(OperationsBase):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"The value at {key!r} is a {type(value).__name__}, not a number.")
             total = prefix.codec.encode(value + delta, redis_key)
-            if self._checked(await self._run_script(REPLACE, (redis_key,), (blob, total), now())):
-                if prefix.is_synced:
-                    left = await self.pttl(key, version)
-                    await self.touch(key, None if left is None else left / 1000, version)
+            if prefix.is_synced:
+                swap = self._record(prefix, key, version, b"swap", b"", total, now(), expected=blob)
+                has_changed = await swap
+            else:
+                script = self._run_script(REPLACE, (redis_key,), (blob, total), now())
+                has_changed = self._checked(await script)
+            if has_changed:
                 return value + delta
+        raise self._contended(prefix, key)
+
+    async def _move_recorded(
+        self, prefix: Prefix, key: Key, current: int, delta: int, blob: bytes, moved: bytes, px: bytes
+    ) -> Any:
+        """Write a synced value under its new version, then delete the old one if it is still what was read.
+
+        In this order a crash in between leaves two copies, here and in the remote store, never none.
+        """
+        await self._record(prefix, key, current + delta, b"set", px, moved, now())
+        return await self._record(prefix, key, current, b"delete", b"", b"", now(), expected=blob)
+
+    def _contended(self, prefix: Prefix, key: Key) -> RuntimeError:
         prefix.counts.slots[ERRORS] += 1
-        raise RuntimeError(f"Other writers kept changing {key!r}; nothing was added.")
+        return RuntimeError(f"Other writers kept changing {key!r}; nothing was written.")
 
 
 def _cannot_count(reply: redis_errors.ResponseError) -> bool:
     """Tell whether INCRBY met a value that is no integer of 64 bits, or a sum that would not be one."""
-    return "not an integer" in str(reply) or "overflow" in str(reply)
+    return any(words in str(reply) for words in ("not an integer", "overflow", "WRONGTYPE"))
