@@ -12,5 +12,7 @@ CACHES = {
     "default": {
         "BACKEND": os.environ["CALLCACHE_CONTRACT_BACKEND"],
         "LOCATION": os.environ["CALLCACHE_CONTRACT_REDIS"],
+        # A stall of a busy machine is no miss, and a fault tells its reason.
+        "OPTIONS": {"CALLCACHE": {"DEADLINE": 10, "ON_ERROR": "raise"}},
     },
 }
