@@ -70,11 +70,11 @@ class TestSetMany:
         """No value, no failure."""
         assert await face.set_many({}) == []
 
-    @pytest.mark.parametrize("timeout", [0, -1])
-    async def test_set_many__nothing_is_kept(self, face, redis_client, timeout):
+    @pytest.mark.parametrize("seconds", [0, -1])
+    async def test_set_many__nothing_is_kept(self, face, redis_client, seconds):
         """A timeout of zero deletes, as for one key."""
         await face.set_many({"a": 1, "b": 2})
-        assert await face.set_many({"a": 1, "b": 2, "c": 3}, timeout) == []
+        assert await face.set_many({"a": 1, "b": 2, "c": 3}, seconds) == []
         assert redis_client.dbsize() == 0
 
     async def test_set_many__none(self, face):

@@ -150,12 +150,12 @@ class TestStoredBytes:
 
 
 class TestTimeout:
-    @pytest.mark.parametrize("timeout", [0, -1, -0.5])
-    async def test_set__nothing_is_kept(self, face, redis_client, timeout):
+    @pytest.mark.parametrize("seconds", [0, -1, -0.5])
+    async def test_set__nothing_is_kept(self, face, redis_client, seconds):
         """A timeout of zero or less deletes the key, and is a success whether it was there or not."""
         await face.set("a", 1)
-        assert await face.set("a", 2, timeout) is True
-        assert await face.set("missing", 2, timeout) is True
+        assert await face.set("a", 2, seconds) is True
+        assert await face.set("missing", 2, seconds) is True
         assert redis_client.dbsize() == 0
 
     async def test_set__none(self, face, redis_client):
@@ -169,13 +169,13 @@ class TestTimeout:
         await face.set("a", 1, 0.4)
         assert 0 < redis_client.pttl("t:1:a") <= 400
 
-    @pytest.mark.parametrize("timeout", [10**12, 10**20, float("inf")])
-    async def test_set__huge(self, face, redis_client, timeout):
+    @pytest.mark.parametrize("seconds", [10**12, 10**20, float("inf")])
+    async def test_set__huge(self, face, redis_client, seconds):
         """A timeout beyond what Redis can count is cut, not refused."""
-        assert await face.set("a", 1, timeout) is True
+        assert await face.set("a", 1, seconds) is True
         assert LONGEST_PX - 60_000 < redis_client.pttl("t:1:a") <= LONGEST_PX
-        assert await face.touch("a", timeout) is True
-        assert await face.add("b", 1, timeout) is True
+        assert await face.touch("a", seconds) is True
+        assert await face.add("b", 1, seconds) is True
 
     async def test_set__expires(self, face):
         """An entry that has expired is a miss."""
@@ -268,13 +268,13 @@ class TestAdd:
         assert await face.get("a", "default") is None
         assert await face.ttl("a") == 30
 
-    @pytest.mark.parametrize("timeout", [0, -1])
-    async def test_add__nothing_to_keep(self, face, redis_client, timeout):
+    @pytest.mark.parametrize("seconds", [0, -1])
+    async def test_add__nothing_to_keep(self, face, redis_client, seconds):
         """With no time to live the answer is that of a real add, and nothing is stored."""
-        assert await face.add("a", 1, timeout) is True
+        assert await face.add("a", 1, seconds) is True
         assert redis_client.dbsize() == 0
         await face.set("a", 1)
-        assert await face.add("a", 2, timeout) is False
+        assert await face.add("a", 2, seconds) is False
         assert await face.get("a") == 1
 
     async def test_add__one_of_many(self, make_cache):
@@ -313,11 +313,11 @@ class TestTouch:
             assert await face.touch("a", timeout) is False
         assert redis_client.dbsize() == 0
 
-    @pytest.mark.parametrize("timeout", [0, -1])
-    async def test_touch__zero_deletes(self, face, timeout):
+    @pytest.mark.parametrize("seconds", [0, -1])
+    async def test_touch__zero_deletes(self, face, seconds):
         """No time to live means that the entry ends now."""
         await face.set("a", 1)
-        assert await face.touch("a", timeout) is True
+        assert await face.touch("a", seconds) is True
         assert await face.has_key("a") is False
 
 

@@ -6,6 +6,8 @@ import warnings
 import pytest
 from django.core.cache.backends.base import InvalidCacheKey
 
+from django_callcache.outbox.dirty import DirtyEntries
+
 NAMES = [
     "plain",
     "a*b",
@@ -185,8 +187,6 @@ class TestDeletePattern:
 
     async def test_delete_pattern__outbox_stays(self, face_of, make_cache):
         """Deleting by pattern drops copies; what waits to be pushed is pushed all the same."""
-        from django_callcache.outbox.dirty import DirtyEntries
-
         face = face_of(make_cache(RULES={"s:": {"sync": "lww"}}))
         await face.set_many({f"s:{number}": number for number in range(20)})
         assert await face.delete_prefix("s:") == 20
