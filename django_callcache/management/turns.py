@@ -1,0 +1,114 @@
+"""One turn of the loop that ``runcachesync`` runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import redis
+from django.core.exceptions import ImproperlyConfigured
+from django.db import close_old_connections
+
+from django_callcache.maintenance import Report, cache_of, run_once
+from django_callcache.sync.leader import Heartbeat
+from django_callcache.sync.remote import RemoteStore
+
+logger = logging.getLogger(__name__)
+
+
+class Turns:
+    """A turn of the loop: a run for each alias, its line in the log, and a sign of life.
+
+    Args:
+        aliases: Keys of ``CACHES``.
+        remote: The remote store, if there is one.
+        tell: Takes the facts of each run.
+
+    Raises:
+        ImproperlyConfigured: There is no alias to work for, or one is not ours.
+    """
+
+    def __init__(
+        self,
+        aliases: Sequence[str],
+        remote: RemoteStore | None,
+        *,
+        tell: Callable[[Mapping[str, Any]], object] | None = None,
+    ) -> None:
+        if not aliases:
+            raise ImproperlyConfigured("CACHES has no django_callcache.cache.CallCache to work for")
+        self.may_go_on: Callable[[], bool] = lambda: True
+        self._caches = {alias: cache_of(alias) for alias in aliases}
+        self._remote = remote
+        self._schema_is_known = remote is None
+        self._tell = tell
+        self._heartbeats = dict.fromkeys(aliases, Heartbeat.of_this_process())
+
+    def __call__(self) -> float | None:
+        """Run once for each alias; raise the first error when all had their turn."""
+        close_old_connections()
+        try:
+            self.beat()
+            self._check_schema()
+            reports = [self._run(alias) for alias in self._caches if self.may_go_on()]
+            self.beat()
+        finally:
+            close_old_connections()
+        _raise_first([error for report in reports for error in report.errors])
+        busy = [report.busy_for for report in reports if report.busy_for is not None]
+        # Somebody else is at it; should they die, their lease ends and the next turn is ours.
+        return max(busy) + 0.1 if busy else None
+
+    def beat(self) -> None:
+        """Leave a sign of life for every alias."""
+        for alias, cache in self._caches.items():
+            self._note(alias, alive_at=time.time())
+            self._heartbeats[alias].write(cache.redis_client(), cache.redis_keys)
+
+    def _check_schema(self) -> None:
+        if self._remote is not None and not self._schema_is_known:
+            self._remote.check_schema()
+            self._schema_is_known = True
+
+    def _run(self, alias: str) -> Report:
+        try:
+            report = run_once(alias, remote=self._remote, may_go_on=self.may_go_on)
+        except redis.RedisError as error:
+            report = Report(alias, errors=[error])
+        if report.busy_for is not None:
+            logger.info("busy alias=%s seconds=%.1f", alias, report.busy_for)
+            return report
+        facts = facts_of(report)
+        logger.info("passed %s", " ".join(f"{name}={value}" for name, value in facts.items()))
+        if self._tell is not None:
+            self._tell(facts)
+        self._note(alias, passed_at=time.time(), outcome=report.outcome)
+        return report
+
+    def _note(self, alias: str, **changes: Any) -> None:
+        self._heartbeats[alias] = dataclasses.replace(self._heartbeats[alias], **changes)
+
+
+def facts_of(report: Report) -> dict[str, Any]:
+    """Return what a line says of a run."""
+    facts: dict[str, Any] = {"alias": report.alias, "outcome": report.outcome}
+    if report.sync is not None:
+        names = ("pushed", "deleted", "conflicts", "rejected", "unknown", "backlog")
+        facts |= {name: getattr(report.sync, name) for name in names}
+        facts["seconds"] = round(report.sync.duration_seconds, 3)
+    facts["rows"] = report.collected.rows if report.collected else 0
+    facts["pruned"] = report.pruned
+    if report.errors:
+        facts["error"] = type(report.errors[0]).__name__
+    return facts
+
+
+def _raise_first(errors: Sequence[Exception]) -> None:
+    """Raise the first error, for the loop to tell and to wait by; tell the others."""
+    for error in errors[1:]:
+        logger.error("failed too error=%s", type(error).__name__, exc_info=error)
+    for error in errors:
+        raise error
