@@ -159,7 +159,9 @@ class CollectionOperations(OperationsBase):
     async def hgetall(self, key: Key, version: int | None = None) -> dict[str, Any]:
         """The fields of a hash with their values."""
         flat: list[bytes] = await self._ask(list, [], "HGETALL", self._redis_key(key, version))
-        return dict(zip(map(bytes.decode, flat[::2]), self._list_of(key)(flat[1::2]), strict=True))
+        fields = zip(flat[::2], flat[1::2], strict=True)
+        decode = self._list_of(key)
+        return {_name(field): value for field, sealed in fields for value in decode((sealed,))}
 
     async def hdel(self, key: Key, field: str, version: int | None = None) -> int:
         """Remove a field from a hash; return how many there were."""
@@ -172,7 +174,7 @@ class CollectionOperations(OperationsBase):
     async def hkeys(self, key: Key, version: int | None = None) -> list[str]:
         """The names of a hash's fields."""
         return await self._ask(
-            lambda reply: [name.decode() for name in reply], [], "HKEYS", self._redis_key(key, version)
+            lambda reply: [_name(field) for field in reply], [], "HKEYS", self._redis_key(key, version)
         )
 
     async def hexists(self, key: Key, field: str, version: int | None = None) -> bool:
@@ -373,6 +375,10 @@ class CollectionOperations(OperationsBase):
         decode = self._list_of(key)
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return [(value, cast(float(score))) for member, score in pairs for value in decode((member,))]
+
+
+def _name(field: bytes) -> str:
+    return field.decode(errors="replace")
 
 
 def _flags(reply: list[int]) -> list[bool]:
