@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 
 HOUR = 3600
 
@@ -37,7 +38,8 @@ class HourlyProfile:
         return [self.counts[utc_hour] for utc_hour in found if utc_hour in self.counts]
 
 
-def utc_hours(day: date, hour: int, zone: tzinfo) -> list[int]:
+@lru_cache(maxsize=1024)
+def utc_hours(day: date, hour: int, zone: tzinfo) -> tuple[int, ...]:
     """The UTC hours that begin within an hour of a day: one, as a rule.
 
     Two where clocks are set back, none where they are set forward. Where a zone is off by a part of an
@@ -46,7 +48,7 @@ def utc_hours(day: date, hour: int, zone: tzinfo) -> list[int]:
     first = int(datetime.combine(day, time(hour), zone).timestamp() // HOUR)
     # An hour of the day lasts two hours at most; one that clocks skip comes back as another.
     found = ((number, datetime.fromtimestamp(number * HOUR, zone)) for number in range(first, first + 3))
-    return [number for number, begins in found if begins.hour == hour and begins.day == day.day]
+    return tuple(number for number, begins in found if begins.hour == hour and begins.day == day.day)
 
 
 def days_back(today: date, number: int) -> Iterator[date]:
