@@ -220,8 +220,9 @@ class TestClear:
     def test_clear__name_not_typed(self, client, boss, filled, attempt):
         """Without its name the whole cache stays, and the attempt is recorded."""
         client.force_login(boss)
-        response = attempt(ALL, typed="defualt")
+        response = attempt(ALL, typed="defualt", reason="<b>old</b>")
         assert response.status_code == 400
+        assert 'value="&lt;b&gt;old&lt;/b&gt;"' in response.content.decode()
         assert filled.count("*") == 42
         assert (traces().outcome, traces().error_class) == ("refused", "typed")
 
