@@ -7,9 +7,10 @@ from datetime import datetime
 import pytest
 import redis
 from django.core.cache import caches
+from django.db import close_old_connections, connections
 
 from django_callcache.cache.runtime import runtimes
-from django_callcache.service import CacheService
+from django_callcache.service import CacheService, threads
 from django_callcache.sync.memory import MemoryStore
 from tests.conftest import empty
 
@@ -43,6 +44,21 @@ def _nothing_counted(redis_client):
     for runtime in runtimes():
         with suppress(redis.RedisError):
             runtime.read_profile()
+
+
+@pytest.fixture(autouse=True)
+def _closed_connections(monkeypatch):
+    """Threads close their connections for good: Django leaves those to an in-memory SQLite open, and
+    from 3.13 on Python complains of that when the thread has ended."""
+
+    def close():
+        close_old_connections()
+        for connection in connections.all(initialized_only=True):
+            if connection.connection is not None and connection.vendor == "sqlite":
+                connection.connection.close()
+                connection.connection = None
+
+    monkeypatch.setattr(threads, "close_old_connections", close)
 
 
 @pytest.fixture
