@@ -282,6 +282,18 @@ class TestSites:
         assert site.is_registered(Dashboard)
         assert len(site._registry) == 4
 
+    @pytest.mark.urls("tests.admin.backoffice_urls")
+    def test_open__another_site(self, client, boss, stats, page):
+        """On another site pages link within it, also where it is the only one."""
+        client.force_login(boss)
+        for url in (OVERVIEW, PREVIEW, STATS):
+            shown = page(client.get(url.replace("/admin/", "/office/")))
+            links = [
+                attributes["href"] for tag, attributes in shown.tags if tag == "a" and "href" in attributes
+            ]
+            assert [link for link in links if link.startswith("/office/django_callcache/")]
+            assert not [link for link in links if link.startswith("/admin/")]
+
     def test_register__default_site(self):
         """The default site has the pages without being told."""
         assert reverse("admin:django_callcache_dashboard_changelist") == OVERVIEW
