@@ -106,7 +106,7 @@ def overview_of(alias: Alias, period_name: str | None) -> Overview:
         figures,
         live,
         health,
-        draw(figures.points, period.is_labelled, [*_clears(cache.alias, period.start), *runs]),
+        draw(figures.points, period.is_labelled, [*_clears(alias.name, period.start), *runs]),
         lines[:PREFIXES_SHOWN],
         max(len(figures.prefixes) - PREFIXES_SHOWN, 0),
         last_run,
