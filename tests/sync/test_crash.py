@@ -47,6 +47,7 @@ class Worker:
         self.outbox = DirtyEntries(self.cache.redis_client(), self.cache.redis_keys)
         self.expected = {}
         self.process = None
+        self.started = []
         self.environment = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.sync.worker_settings",
@@ -71,6 +72,7 @@ class Worker:
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+        self.started.append(self.process)
 
     def end(self, number=signal.SIGTERM):
         """Signal the worker; return its exit code and what it printed."""
@@ -119,9 +121,11 @@ def worker(request, worker_database, remote_url, remote_sql):
     supalite = request.getfixturevalue("supalite") if request.param == "supabase" else None
     worker = Worker(request.param, worker_database, remote_url, supalite, remote_sql)
     yield worker
-    if worker.process is not None and worker.process.poll() is None:
-        worker.process.kill()
-        worker.process.communicate()
+    # One left alive would take the entries of every test to come.
+    for process in worker.started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 def crash_and_recover(worker, point, chance):
@@ -196,12 +200,10 @@ class TestStopped:
     def test_several_at_once(self, worker):
         """Four workers on one backlog end with the same rows as one."""
         worker.write(500, random.Random(3))
-        processes = []
         for _ in range(4):
-            worker.start("--max-passes=10")
-            processes.append(worker.process)
+            worker.start("--max-passes=4")
         worker.write(300, random.Random(4))
-        for process in processes:
+        for process in worker.started:
             output, _ = process.communicate(timeout=PATIENCE)
             assert process.returncode == 0, output
         worker.start("--once")
