@@ -56,6 +56,16 @@ class TestRunOnce:
         run = SyncRun.objects.get()
         assert (run.alias, run.outcome, run.pushed, run.deleted, run.backlog) == ("default", "ok", 4, 1, 0)
 
+    def test_cleared(self, cache):
+        """Clearing the cache takes nothing away from what is to be pushed."""
+        remote = MemoryStore()
+        for number in range(500):
+            cache.set(f"call:{number}", number, timeout=1 if number % 2 else None)
+        cache.clear()
+        report = run_once("default", remote=remote)
+        assert (report.sync.pushed, report.sync.backlog) == (500, 0)
+        assert cache.get("call:7") is None
+
     def test_value_of_another_writer(self, cache):
         """A later value from elsewhere is one that the cache reads."""
         remote = MemoryStore()
