@@ -99,6 +99,14 @@ class TestRunOnce:
         assert run_once("default").collected.rows == 1
         assert CacheStat.objects.get().hits == 3
 
+    def test_outbox_broken(self, cache):
+        """An outbox that cannot be read is a failed pass, with its row."""
+        cache.redis_client().set(cache.redis_keys.outbox(b"").due, "no sorted set")
+        report = run_once("default", remote=MemoryStore())
+        assert report.outcome == "failed"
+        assert SyncRun.objects.get().outcome == "failed"
+        assert "ResponseError" in SyncRun.objects.get().error_class
+
     def test_busy(self, cache):
         """While somebody else is at work nothing is done, and the report says for how long."""
         lease = LoopLease(cache.redis_client(), cache.redis_keys, 30)
