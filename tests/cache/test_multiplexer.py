@@ -17,7 +17,7 @@ from tests.cache.waiting import wait_until
 
 def own_connections(client):
     """The server's connections but those of the client that asks."""
-    return [each for each in client.client_list() if each["cmd"] != "client|list"]
+    return [each for each in client.client_list() if not each["cmd"].startswith("client")]
 
 
 @pytest.fixture
