@@ -47,6 +47,8 @@ class Proxy:
         self.drop_connections()
         for thread in self._threads:
             thread.join()
+        for end in self._open:
+            end.close()
 
     @property
     def url(self) -> str:
@@ -55,8 +57,7 @@ class Proxy:
 
     def drop_connections(self) -> None:
         """Close all connections that are open now."""
-        for end in self._open:
-            _close(end)
+        _shut(*self._open)
 
     def _accept(self) -> None:
         while True:
@@ -75,7 +76,7 @@ class Proxy:
             self.requested += len(data)
             if not _sent(server, data):
                 break
-        _close(client, server)
+        _shut(client, server)
 
     def _pass_replies(self, server: socket.socket, client: socket.socket, left: int | None) -> None:
         while left != 0 and (data := _received(server)):
@@ -86,7 +87,7 @@ class Proxy:
                 left -= len(data)
             if not self._trickled(client, data):
                 break
-        _close(client, server)
+        _shut(client, server)
 
     def _trickled(self, client: socket.socket, data: bytes) -> bool:
         if not self.seconds_a_piece:
@@ -118,8 +119,8 @@ def _sent(end: socket.socket, data: bytes) -> bool:
     return True
 
 
-def _close(*ends: socket.socket) -> None:
+def _shut(*ends: socket.socket) -> None:
+    # Not closed as long as a thread may read: the number would go to the next connection.
     for end in ends:
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
-        end.close()

@@ -133,7 +133,7 @@ class TestFlushStats:
 class TestFlusher:
     def test_thread__flushes_by_itself(self, make_cache, redis_client):
         """Counts arrive without anybody's doing, every few seconds."""
-        cache = make_cache(app={**APP, "STATS": {"FLUSH_INTERVAL": 0.05}})
+        cache = make_cache(app={**APP, "STATS": {"FLUSH_INTERVAL": 0.05}}, STATS=True)
         cache.get("p:1")
         own = flusher.Flusher()
         own.start()
@@ -154,7 +154,7 @@ class TestFlusher:
 
     def test_thread__profile(self, make_cache):
         """The gets of all processes come back, for the policies to decide by."""
-        cache = make_cache(app={**APP, "STATS": {"FLUSH_INTERVAL": 0.05}})
+        cache = make_cache(app={**APP, "STATS": {"FLUSH_INTERVAL": 0.05}}, STATS=True)
         cache.get("p:1")
         cache.flush_stats()
         own = flusher.Flusher()

@@ -20,8 +20,8 @@ from django_callcache.exceptions import RedisFault, RedisRefused
 FAILED: Any = object()
 """No answer from Redis."""
 
-TRIES = 50
-"""Rounds of compare and set before contention is called an error."""
+TRIES = 1000
+"""Rounds of compare and set before contention is called an error: in each of them somebody succeeds."""
 
 
 class EntryOperations(OperationsBase):
