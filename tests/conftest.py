@@ -38,6 +38,9 @@ if private_redis:
         url = "redis://127.0.0.1:1/0"
     os.environ["REDIS_URL"] = os.environ["CALLCACHE_PRIVATE_REDIS"] = url
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
+if private_redis:
+    # A worker of pytest-xdist has read its settings by now, with the controller's address.
+    settings.CACHES["default"]["LOCATION"] = os.environ["REDIS_URL"]
 # A stall of a busy machine is not a miss: tests of the deadline make caches of their own.
 settings.CACHES["default"]["OPTIONS"]["CALLCACHE"].setdefault("DEADLINE", 10)
 django.setup()
