@@ -12,7 +12,8 @@ from hmac import compare_digest
 from typing import Any, NamedTuple
 
 from django_callcache.codec import blob as layout
-from django_callcache.codec.compression import compress, decompress
+from django_callcache.codec.compression import Dictionary, compress, decompress
+from django_callcache.codec.dictionaries import Dictionaries
 from django_callcache.codec.encoding import Encoding
 from django_callcache.codec.sealing import KeyRing, sealed_name
 from django_callcache.codec.serializers import SERIALIZERS
@@ -24,6 +25,13 @@ _HEADER = slice(layout.PLAIN_HEADER_BYTES)
 _PAYLOAD = slice(layout.PLAIN_HEADER_BYTES, -layout.SEAL_BYTES)
 _SEAL = slice(-layout.SEAL_BYTES, None)
 _INTEGER_STARTS = frozenset(b"-0123456789")
+_DICTIONARY_COSTS = 8
+"""Bytes that id and length add to a value compressed with a dictionary."""
+_TOO_SHORT = 32
+"""Serialized bytes below which a dictionary is not tried: frame and header alone take 20."""
+_DICTIONARY_REACH = 64 * 1024
+"""Serialized bytes above which a dictionary is not used: the tables made for it are small, and a large value
+compresses better without."""
 _LOADS = {serializer.format: serializer.loads for serializer in SERIALIZERS.values()}
 
 
@@ -41,9 +49,12 @@ class Codec:
         alias: Name of the cache; part of every seal, so that caches do not read each other's values.
         ring: Keys to seal and verify with.
         encoding: How new values are written. Reading takes only ``max_raw_bytes`` from it.
+        dictionaries: What values are read with that were compressed with a dictionary.
     """
 
     __slots__ = (
+        "_dictionaries",
+        "_dictionary",
         "_dumps",
         "_encoding",
         "_hasher",
@@ -51,15 +62,20 @@ class Codec:
         "_key",
         "_openings",
         "_plain_below",
+        "_plain_below_without",
         "_ring",
         "_scope",
     )
 
-    def __init__(self, alias: str, ring: KeyRing, encoding: Encoding) -> None:
+    def __init__(
+        self, alias: str, ring: KeyRing, encoding: Encoding, dictionaries: Dictionaries | None = None
+    ) -> None:
         if "\0" in alias:
             raise ValueError("the name of a cache cannot contain a zero byte")
         serializer = SERIALIZERS[encoding.serializer]
         self._encoding = encoding
+        self._dictionaries = Dictionaries() if dictionaries is None else dictionaries
+        self._dictionary: Dictionary | None = None
         self._ring = ring
         self._key = ring.first
         self._dumps = serializer.dumps
@@ -69,6 +85,7 @@ class Codec:
         # Shorter payloads need neither compression nor a look at the limits.
         limits = [encoding.max_raw_bytes + 1, encoding.max_value_bytes - _PLAIN_OVERHEAD + 1]
         self._plain_below = min([*limits, encoding.compress_threshold] if encoding.compress else limits)
+        self._plain_below_without = self._plain_below
         # Every header without flags that a readable blob can have. Of keys that share an id the first
         # is found here, the others by _open.
         self._openings: dict[bytes, tuple[blake2b, Callable[[bytes], Any]]] = {}
@@ -76,6 +93,12 @@ class Codec:
             for value_format, loads in _LOADS.items():
                 header = bytes((value_format, 0)) + key.id
                 self._openings[header] = key.hasher(header + self._scope), loads
+
+    def compress_with(self, dictionary: Dictionary | None) -> None:
+        """Use a dictionary for values written from now on, or none; no effect where nothing is compressed."""
+        self._dictionary = dictionary if self._encoding.compress else None
+        below = self._plain_below_without
+        self._plain_below = below if self._dictionary is None else min(below, _TOO_SHORT)
 
     def encode(self, value: object, redis_key: bytes) -> bytes:
         """Turn a value into what is stored at a Redis key.
@@ -94,13 +117,25 @@ class Codec:
                 pass
         payload = self._dumps(value)
         if len(payload) >= self._plain_below:
-            return self._encode_with_care(payload, redis_key, ())
+            return self._encode_with_care(self._header[0], payload, redis_key, (), self._dictionary)
         if 0 in redis_key:
             redis_key = sealed_name(redis_key)
         hasher = self._hasher.copy()
         hasher.update(redis_key + b"\0")
         hasher.update(payload)
         return self._header + payload + hasher.digest()
+
+    def encode_alike(self, value: object, redis_key: bytes) -> bytes:
+        """Encode to the same bytes whenever the value is the same: without the dictionary of the day.
+
+        For what Redis compares, such as members of sets.
+
+        Raises:
+            Exception: As for ``encode``.
+        """
+        if self._dictionary is None or type(value) is int:
+            return self.encode(value, redis_key)
+        return self._encode_with_care(self._header[0], self._dumps(value), redis_key, (), None)
 
     def encode_tagged(self, value: object, redis_key: bytes, stamps: Sequence[bytes]) -> bytes:
         """Turn a value into what is stored at a Redis key, with the stamps of its tags.
@@ -118,7 +153,9 @@ class Codec:
             raise ValueError(
                 f"at most {layout.MAX_STAMPS} stamps of {layout.STAMP_BYTES} bytes each are possible"
             )
-        return self._encode_with_care(self._dumps(value), redis_key, stamps)
+        return self._encode_with_care(
+            self._header[0], self._dumps(value), redis_key, stamps, self._dictionary
+        )
 
     def decode(self, blob: bytes, redis_key: bytes) -> Any:
         """Turn what was found at a Redis key into the value that was stored there.
@@ -163,23 +200,49 @@ class Codec:
         except Exception as error:
             raise Undecodable("the value cannot be loaded") from error
 
-    def _encode_with_care(self, raw: bytes, redis_key: bytes, stamps: Sequence[bytes]) -> bytes:
+    def serialized(self, blob: bytes, redis_key: bytes) -> bytes | None:
+        """Return what a value was serialized to, verified and not loaded; None for an integer.
+
+        Raises:
+            Undecodable: As for ``decode``.
+        """
+        if blob and blob[0] in _INTEGER_STARTS:
+            return None
+        return self._open(layout.parse(blob), redis_key)
+
+    def independent(self, blob: bytes, redis_key: bytes) -> bytes:
+        """Return the same value in bytes that can be read without a dictionary, for those who have none.
+
+        Raises:
+            Undecodable: As for ``decode``.
+            ValueTooLarge: It exceeds ``max_value_bytes`` so.
+        """
+        if len(blob) < _PLAIN_OVERHEAD or blob[0] not in _LOADS or not blob[1] & layout.DICTIONARY:
+            return blob
+        parts = layout.parse(blob)
+        return self._encode_with_care(
+            parts.format, self._open(parts, redis_key), redis_key, parts.stamps, None
+        )
+
+    def _encode_with_care(
+        self,
+        value_format: int,
+        raw: bytes,
+        redis_key: bytes,
+        stamps: Sequence[bytes],
+        dictionary: Dictionary | None,
+    ) -> bytes:
         """Seal a payload that may be compressed, too large or tagged."""
         encoding = self._encoding
         if len(raw) > encoding.max_raw_bytes:
             raise ValueTooLarge(
                 f"{len(raw):,} serialized bytes exceed max_raw_bytes, {encoding.max_raw_bytes:,}"
             )
-        flags, extension, payload = 0, b"", raw
-        if encoding.compress and len(raw) >= encoding.compress_threshold:
-            compressed = compress(raw, encoding.compress_level)
-            length = len(raw).to_bytes(4, "big")
-            if len(length) + len(compressed) < len(raw):
-                flags, extension, payload = layout.ZSTD, length, compressed
+        flags, extension, payload = self._compressed(raw, dictionary)
         if stamps:
             flags |= layout.TAGS
             extension += bytes((len(stamps),)) + b"".join(stamps)
-        header = bytes((self._header[0], flags)) + self._key.id + extension
+        header = bytes((value_format, flags)) + self._key.id + extension
         size = len(header) + len(payload) + layout.SEAL_BYTES
         if size > encoding.max_value_bytes:
             raise ValueTooLarge(
@@ -189,12 +252,22 @@ class Codec:
             header + payload + self._key.seal(header + self._scope + sealed_name(redis_key) + b"\0", payload)
         )
 
+    def _compressed(self, raw: bytes, dictionary: Dictionary | None) -> tuple[int, bytes, bytes]:
+        """Flags, what they add to the header, and the payload: as it is, where nothing makes it smaller."""
+        encoding = self._encoding
+        length = len(raw).to_bytes(4, "big")
+        if dictionary is not None and len(raw) <= _DICTIONARY_REACH:
+            frame = dictionary.compress(raw, encoding.compress_level)
+            if _DICTIONARY_COSTS + len(frame) < len(raw):
+                return layout.ZSTD | layout.DICTIONARY, dictionary.id + length, frame
+        if encoding.compress and len(raw) >= encoding.compress_threshold:
+            frame = compress(raw, encoding.compress_level)
+            if len(length) + len(frame) < len(raw):
+                return layout.ZSTD, length, frame
+        return 0, b"", raw
+
     def _open(self, parts: layout.Blob, redis_key: bytes) -> bytes:
         """Verify a blob, then give its serialized value."""
-        if parts.dictionary_id is not None:
-            raise Undecodable(
-                "the value needs a zstd dictionary (dictionary flag), which this release does not read"
-            )
         keys = self._ring.keys_named(parts.key_id)
         if not keys:
             raise Undecodable(f"no secret has the key id {parts.key_id.hex()}")
@@ -207,7 +280,9 @@ class Codec:
             raise Undecodable(
                 f"{parts.raw_length:,} raw bytes exceed max_raw_bytes, {self._encoding.max_raw_bytes:,}"
             )
-        return decompress(parts.payload, parts.raw_length)
+        if parts.dictionary_id is None:
+            return decompress(parts.payload, parts.raw_length)
+        return self._dictionaries.find(parts.dictionary_id).decompress(parts.payload, parts.raw_length)
 
 
 def _integer(blob: bytes) -> int:
