@@ -16,7 +16,7 @@ from django_callcache.cache.flusher import flush_if_late, keep_flushing
 from django_callcache.cache.operations import Operations
 from django_callcache.cache.runtime import Runtime, runtime_of
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
-from django_callcache.codec import Codec
+from django_callcache.codec import Codec, DictionaryRecords
 from django_callcache.conf import CacheOptions
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.ttl import Decision, HourlyProfile, Policy
@@ -54,7 +54,7 @@ class CallCache(RedisCache):
     @cached_property
     def blocking(self) -> Operations:
         """Operations that block the calling thread."""
-        keep_flushing()
+        keep_flushing(self._runtime)
         return Operations(self._runtime, self._runtime.blocking_io, self._value_keys)
 
     @property
@@ -62,7 +62,7 @@ class CallCache(RedisCache):
         """Operations of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._native is None or self._native[0] is not loop:
-            keep_flushing()
+            keep_flushing(self._runtime)
             self._native = loop, Operations(self._runtime, self._runtime.async_io(), self._value_keys)
         return self._native[1]
 
@@ -193,6 +193,23 @@ class CallCache(RedisCache):
     def codec_for(self, key: str) -> Codec:
         """What turns the values of a key into bytes and back."""
         return self._runtime.prefixes.of(key).codec
+
+    def prefix_of(self, key: str) -> str:
+        """The name of the prefix whose rule, counts and dictionary hold for a key."""
+        return self._runtime.prefixes.of(key).name
+
+    @property
+    def dictionary_records(self) -> DictionaryRecords:
+        """What seals and opens the zstd dictionaries that this alias keeps in Redis."""
+        return self._runtime.dictionaries.records
+
+    def read_dictionaries(self) -> None:
+        """Learn every zstd dictionary in Redis now, instead of when a value needs it.
+
+        Raises:
+            redis.exceptions.RedisError: Redis did not answer, or refuses.
+        """
+        self._runtime.read_dictionaries(all_of_them=True)
 
     def policy_for(self, key: str) -> Policy:
         """What chooses the TTL of a key where its writer leaves the timeout open."""

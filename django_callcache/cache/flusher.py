@@ -1,4 +1,4 @@
-"""The timer that takes counts to Redis and brings the profile of all processes back."""
+"""The timer that takes counts to Redis and brings back what all processes share: profile, dictionaries."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ class Flusher:
     def forget(self) -> None:
         """Start anew, as a child process must: threads do not survive a fork."""
         self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._has_finished = False
         self._thread: threading.Thread | None = None
         self._profile_at = 0.0
         self._flushed_at = time.monotonic()
 
-    def start(self) -> None:
-        """Start the thread, unless it runs."""
+    def start(self, runtime: Runtime | None = None) -> None:
+        """Start the thread, unless it runs; let it look after a new runtime at once."""
+        if runtime is not None and not runtime.dictionaries.was_read:
+            self._wake.set()
         if self._thread is not None and self._thread.is_alive():
             return
         with self._lock:
@@ -50,13 +53,20 @@ class Flusher:
 
     def finish(self) -> None:
         """Take what is left to Redis; the process ends."""
-        self._stop.set()
+        self._has_finished = True
+        self._wake.set()
         for runtime in runtimes():
             _flush(runtime)
 
     def _run(self) -> None:
-        stop = self._stop
-        while not stop.wait(min((each.settings.stats.flush_interval for each in runtimes()), default=5.0)):
+        wake = self._wake
+        while not self._has_finished:
+            if wake.wait(min((each.settings.stats.flush_interval for each in runtimes()), default=5.0)):
+                wake.clear()
+                for runtime in [] if self._has_finished else runtimes():
+                    if not runtime.dictionaries.was_read:
+                        _read_dictionaries(runtime)
+                continue
             with_profile = time.monotonic() >= self._profile_at
             if with_profile:
                 self._profile_at = time.monotonic() + PROFILE_SECONDS
@@ -65,6 +75,7 @@ class Flusher:
                 _flush(runtime)
                 if with_profile:
                     _read_profile(runtime)
+                    _read_dictionaries(runtime)
 
 
 def _flush(runtime: Runtime) -> None:
@@ -81,6 +92,13 @@ def _read_profile(runtime: Runtime) -> None:
         runtime.read_profile()
     except redis.RedisError as error:
         logger.debug("alias=%s profile=late error=%s", runtime.alias, type(error).__name__)
+
+
+def _read_dictionaries(runtime: Runtime) -> None:
+    try:
+        runtime.read_dictionaries()
+    except redis.RedisError as error:
+        logger.debug("alias=%s dictionaries=late error=%s", runtime.alias, type(error).__name__)
 
 
 _flusher = Flusher()
