@@ -58,6 +58,10 @@ class ValueTooLarge(CallCacheError, ValueError):
     """A value that would take more bytes than the cache allows; nothing was stored."""
 
 
+class TrainingRefused(CallCacheError):
+    """A dictionary was not trained, or not kept, and nothing has changed; the message says why."""
+
+
 class SyncError(CallCacheError):
     """Something between this cache and its remote store went wrong."""
 

@@ -199,6 +199,11 @@ class CallCache(RedisCache):
         return self._runtime.prefixes.of(key).name
 
     @property
+    def glob(self) -> bytes:
+        """A pattern for SCAN that every value of this alias matches, whatever its version."""
+        return self._value_keys.everything()
+
+    @property
     def dictionary_records(self) -> DictionaryRecords:
         """What seals and opens the zstd dictionaries that this alias keeps in Redis."""
         return self._runtime.dictionaries.records

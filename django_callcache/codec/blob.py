@@ -33,6 +33,8 @@ KNOWN_FLAGS = ZSTD | DICTIONARY | AEAD | TAGS
 
 PLAIN_HEADER_BYTES = 4
 """Length of a header without flags."""
+START_BYTES = 8
+"""As much of a value as tells which dictionary it needs."""
 KEY_ID = slice(2, 4)
 SEAL_BYTES = 16
 STAMP_BYTES = 8
@@ -91,6 +93,13 @@ def parse(blob: bytes) -> Blob:
         payload=blob[position:end],
         seal=blob[end:],
     )
+
+
+def dictionary_id_of(start: bytes) -> bytes | None:
+    """Return the id of the dictionary that a value says it needs, by its first `START_BYTES`, unverified."""
+    if len(start) < START_BYTES or start[0] not in FORMATS or not start[1] & DICTIONARY:
+        return None
+    return start[PLAIN_HEADER_BYTES:START_BYTES]
 
 
 def _refuse_unknown(value_format: int, flags: int) -> None:

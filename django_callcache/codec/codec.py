@@ -29,7 +29,7 @@ _DICTIONARY_COSTS = 8
 """Bytes that id and length add to a value compressed with a dictionary."""
 _TOO_SHORT = 32
 """Serialized bytes below which a dictionary is not tried: frame and header alone take 20."""
-_DICTIONARY_REACH = 64 * 1024
+DICTIONARY_REACH = 64 * 1024
 """Serialized bytes above which a dictionary is not used: the tables made for it are small, and a large value
 compresses better without."""
 _LOADS = {serializer.format: serializer.loads for serializer in SERIALIZERS.values()}
@@ -40,6 +40,20 @@ class Tagged(NamedTuple):
 
     value: Any
     stamps: tuple[bytes, ...]
+
+
+class Compressed(NamedTuple):
+    """A serialized value, compressed where that saves bytes."""
+
+    flags: int
+    extension: bytes
+    """What the flags add to the header."""
+    payload: bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that the value takes in Redis, header and seal included."""
+        return _PLAIN_OVERHEAD + len(self.extension) + len(self.payload)
 
 
 class Codec:
@@ -93,6 +107,11 @@ class Codec:
             for value_format, loads in _LOADS.items():
                 header = bytes((value_format, 0)) + key.id
                 self._openings[header] = key.hasher(header + self._scope), loads
+
+    @property
+    def encoding(self) -> Encoding:
+        """How new values are written."""
+        return self._encoding
 
     def compress_with(self, dictionary: Dictionary | None) -> None:
         """Use a dictionary for values written from now on, or none; no effect where nothing is compressed."""
@@ -217,12 +236,26 @@ class Codec:
             Undecodable: As for ``decode``.
             ValueTooLarge: It exceeds ``max_value_bytes`` so.
         """
-        if len(blob) < _PLAIN_OVERHEAD or blob[0] not in _LOADS or not blob[1] & layout.DICTIONARY:
+        if layout.dictionary_id_of(blob[: layout.START_BYTES]) is None:
             return blob
         parts = layout.parse(blob)
         return self._encode_with_care(
             parts.format, self._open(parts, redis_key), redis_key, parts.stamps, None
         )
+
+    def compressed(self, raw: bytes, dictionary: Dictionary | None) -> Compressed:
+        """Compress what a value was serialized to, with a dictionary or without, where that saves bytes."""
+        encoding = self._encoding
+        length = len(raw).to_bytes(4, "big")
+        if dictionary is not None and len(raw) <= DICTIONARY_REACH:
+            frame = dictionary.compress(raw, encoding.compress_level)
+            if _DICTIONARY_COSTS + len(frame) < len(raw):
+                return Compressed(layout.ZSTD | layout.DICTIONARY, dictionary.id + length, frame)
+        if encoding.compress and len(raw) >= encoding.compress_threshold:
+            frame = compress(raw, encoding.compress_level)
+            if len(length) + len(frame) < len(raw):
+                return Compressed(layout.ZSTD, length, frame)
+        return Compressed(0, b"", raw)
 
     def _encode_with_care(
         self,
@@ -238,7 +271,7 @@ class Codec:
             raise ValueTooLarge(
                 f"{len(raw):,} serialized bytes exceed max_raw_bytes, {encoding.max_raw_bytes:,}"
             )
-        flags, extension, payload = self._compressed(raw, dictionary)
+        flags, extension, payload = self.compressed(raw, dictionary)
         if stamps:
             flags |= layout.TAGS
             extension += bytes((len(stamps),)) + b"".join(stamps)
@@ -251,20 +284,6 @@ class Codec:
         return (
             header + payload + self._key.seal(header + self._scope + sealed_name(redis_key) + b"\0", payload)
         )
-
-    def _compressed(self, raw: bytes, dictionary: Dictionary | None) -> tuple[int, bytes, bytes]:
-        """Flags, what they add to the header, and the payload: as it is, where nothing makes it smaller."""
-        encoding = self._encoding
-        length = len(raw).to_bytes(4, "big")
-        if dictionary is not None and len(raw) <= _DICTIONARY_REACH:
-            frame = dictionary.compress(raw, encoding.compress_level)
-            if _DICTIONARY_COSTS + len(frame) < len(raw):
-                return layout.ZSTD | layout.DICTIONARY, dictionary.id + length, frame
-        if encoding.compress and len(raw) >= encoding.compress_threshold:
-            frame = compress(raw, encoding.compress_level)
-            if len(length) + len(frame) < len(raw):
-                return layout.ZSTD, length, frame
-        return 0, b"", raw
 
     def _open(self, parts: layout.Blob, redis_key: bytes) -> bytes:
         """Verify a blob, then give its serialized value."""
