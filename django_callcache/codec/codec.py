@@ -24,6 +24,10 @@ _PLAIN_OVERHEAD = layout.PLAIN_HEADER_BYTES + layout.SEAL_BYTES
 _HEADER = slice(layout.PLAIN_HEADER_BYTES)
 _PAYLOAD = slice(layout.PLAIN_HEADER_BYTES, -layout.SEAL_BYTES)
 _SEAL = slice(-layout.SEAL_BYTES, None)
+_START = slice(layout.START_BYTES)
+_LENGTH = slice(layout.START_BYTES, layout.START_BYTES + 4)
+_FRAME = slice(layout.START_BYTES + 4, -layout.SEAL_BYTES)
+_BY_DICTIONARY = layout.ZSTD | layout.DICTIONARY
 _INTEGER_STARTS = frozenset(b"-0123456789")
 _DICTIONARY_COSTS = 8
 """Bytes that id and length add to a value compressed with a dictionary."""
@@ -56,6 +60,18 @@ class Compressed(NamedTuple):
         return _PLAIN_OVERHEAD + len(self.extension) + len(self.payload)
 
 
+class _Writer(NamedTuple):
+    """What new values are compressed with."""
+
+    dictionary: Dictionary
+    start: bytes
+    """The header up to the length."""
+    hasher: blake2b
+    """Has taken in the start."""
+    longest: int
+    """Serialized bytes up to which it is used."""
+
+
 class Codec:
     """Encode and decode the values of one cache alias. Any number of threads may share one.
 
@@ -68,17 +84,18 @@ class Codec:
 
     __slots__ = (
         "_dictionaries",
-        "_dictionary",
         "_dumps",
         "_encoding",
         "_hasher",
         "_header",
         "_key",
         "_openings",
+        "_openings_by_dictionary",
         "_plain_below",
         "_plain_below_without",
         "_ring",
         "_scope",
+        "_writer",
     )
 
     def __init__(
@@ -89,7 +106,7 @@ class Codec:
         serializer = SERIALIZERS[encoding.serializer]
         self._encoding = encoding
         self._dictionaries = Dictionaries() if dictionaries is None else dictionaries
-        self._dictionary: Dictionary | None = None
+        self._writer: _Writer | None = None
         self._ring = ring
         self._key = ring.first
         self._dumps = serializer.dumps
@@ -100,6 +117,8 @@ class Codec:
         limits = [encoding.max_raw_bytes + 1, encoding.max_value_bytes - _PLAIN_OVERHEAD + 1]
         self._plain_below = min([*limits, encoding.compress_threshold] if encoding.compress else limits)
         self._plain_below_without = self._plain_below
+        # What verified values begin with that need a dictionary, and what opens them.
+        self._openings_by_dictionary: dict[bytes, tuple[blake2b, Dictionary]] = {}
         # Every header without flags that a readable blob can have. Of keys that share an id the first
         # is found here, the others by _open.
         self._openings: dict[bytes, tuple[blake2b, Callable[[bytes], Any]]] = {}
@@ -115,9 +134,18 @@ class Codec:
 
     def compress_with(self, dictionary: Dictionary | None) -> None:
         """Use a dictionary for values written from now on, or none; no effect where nothing is compressed."""
-        self._dictionary = dictionary if self._encoding.compress else None
-        below = self._plain_below_without
-        self._plain_below = below if self._dictionary is None else min(below, _TOO_SHORT)
+        if dictionary is None or not self._encoding.compress:
+            self._writer, self._plain_below = None, self._plain_below_without
+            return
+        encoding = self._encoding
+        start = bytes((self._header[0], _BY_DICTIONARY)) + self._key.id + dictionary.id
+        longest = min(DICTIONARY_REACH, encoding.max_raw_bytes, encoding.max_value_bytes - _PLAIN_OVERHEAD)
+        self._writer = _Writer(dictionary, start, self._key.hasher(start), longest)
+        self._plain_below = min(self._plain_below_without, _TOO_SHORT)
+
+    @property
+    def _dictionary(self) -> Dictionary | None:
+        return None if self._writer is None else self._writer.dictionary
 
     def encode(self, value: object, redis_key: bytes) -> bytes:
         """Turn a value into what is stored at a Redis key.
@@ -136,7 +164,10 @@ class Codec:
                 pass
         payload = self._dumps(value)
         if len(payload) >= self._plain_below:
-            return self._encode_with_care(self._header[0], payload, redis_key, (), self._dictionary)
+            writer = self._writer
+            if writer is not None and len(payload) <= writer.longest:
+                return self._encode_by_dictionary(payload, redis_key, writer)
+            return self._encode_with_care(self._header[0], payload, redis_key, (), None)
         if 0 in redis_key:
             redis_key = sealed_name(redis_key)
         hasher = self._hasher.copy()
@@ -152,7 +183,7 @@ class Codec:
         Raises:
             Exception: As for ``encode``.
         """
-        if self._dictionary is None or type(value) is int:
+        if self._writer is None or type(value) is int:
             return self.encode(value, redis_key)
         return self._encode_with_care(self._header[0], self._dumps(value), redis_key, (), None)
 
@@ -187,6 +218,9 @@ class Codec:
         if opening is None:
             if blob and blob[0] in _INTEGER_STARTS:
                 return _integer(blob)
+            known = self._openings_by_dictionary.get(blob[_START])
+            if known is not None:
+                return self._decode_by_dictionary(blob, redis_key, *known)
             return self.decode_tagged(blob, redis_key).value
         hasher, loads = opening
         payload = blob[_PAYLOAD]
@@ -257,6 +291,38 @@ class Codec:
                 return Compressed(layout.ZSTD, length, frame)
         return Compressed(0, b"", raw)
 
+    def _encode_by_dictionary(self, raw: bytes, redis_key: bytes, writer: _Writer) -> bytes:
+        """The same as `_encode_with_care`, spelled out for the small values that dictionaries are for."""
+        frame = writer.dictionary.compress(raw, self._encoding.compress_level)
+        if _DICTIONARY_COSTS + len(frame) >= len(raw):
+            return self._encode_with_care(self._header[0], raw, redis_key, (), None)
+        if 0 in redis_key:
+            redis_key = sealed_name(redis_key)
+        length = len(raw).to_bytes(4, "big")
+        hasher = writer.hasher.copy()
+        hasher.update(length + self._scope + redis_key + b"\0")
+        hasher.update(frame)
+        return writer.start + length + frame + hasher.digest()
+
+    def _decode_by_dictionary(
+        self, blob: bytes, redis_key: bytes, hasher: blake2b, dictionary: Dictionary
+    ) -> Any:
+        """The same as `decode_tagged`, spelled out for values that begin as one that was verified before."""
+        length, frame = blob[_LENGTH], blob[_FRAME]
+        hasher = hasher.copy()
+        hasher.update(length + self._scope + sealed_name(redis_key) + b"\0")
+        hasher.update(frame)
+        raw_length = int.from_bytes(length, "big")
+        if not compare_digest(hasher.digest(), blob[_SEAL]) or raw_length > self._encoding.max_raw_bytes:
+            return self.decode_tagged(blob, redis_key).value
+        payload = dictionary.decompress(frame, raw_length)
+        try:
+            return _LOADS[blob[0]](payload)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise Undecodable("the value cannot be loaded") from error
+
     def _encode_with_care(
         self,
         value_format: int,
@@ -291,7 +357,8 @@ class Codec:
         if not keys:
             raise Undecodable(f"no secret has the key id {parts.key_id.hex()}")
         opening = parts.header + self._scope + sealed_name(redis_key) + b"\0"
-        if not any(compare_digest(key.seal(opening, parts.payload), parts.seal) for key in keys):
+        fitting = [key for key in keys if compare_digest(key.seal(opening, parts.payload), parts.seal)]
+        if not fitting:
             raise Undecodable("the seal does not fit")
         if parts.raw_length is None:
             return parts.payload
@@ -301,7 +368,11 @@ class Codec:
             )
         if parts.dictionary_id is None:
             return decompress(parts.payload, parts.raw_length)
-        return self._dictionaries.find(parts.dictionary_id).decompress(parts.payload, parts.raw_length)
+        dictionary = self._dictionaries.find(parts.dictionary_id)
+        start = parts.header[_START]
+        if start[1] == _BY_DICTIONARY:
+            self._openings_by_dictionary.setdefault(start, (fitting[0].hasher(start), dictionary))
+        return dictionary.decompress(parts.payload, parts.raw_length)
 
 
 def _integer(blob: bytes) -> int:

@@ -118,8 +118,7 @@ def prune(cache: Subject, *, now: datetime.datetime | None = None) -> list[Compr
     fields = {row.dictionary_id for row in gone} - set(others)
     if fields:
         cache.redis_client().hdel(cache.redis_keys.dictionaries(), *fields)
-    for row in gone:
-        row.delete()
+    rows.filter(pk__in=[row.pk for row in gone]).delete()
     return gone
 
 
