@@ -122,9 +122,7 @@ class BareSocket:
     """
 
     def __init__(self, redis_url: str) -> None:
-        address = urlsplit(redis_url)
-        self._socket = socket.create_connection((address.hostname, address.port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = _connected(redis_url)
         self._blob = pickle.dumps(CAMPAIGN, pickle.HIGHEST_PROTOCOL)
         self._new = count()
         self.keys = [b"bare:1:campaign:%d" % number for number in range(MANY)]
@@ -184,6 +182,17 @@ class BareSocket:
         while not reply.endswith(b"+PONG\r\n"):
             reply += self._socket.recv(65536)
         return reply.removesuffix(b"+PONG\r\n")
+
+
+def _connected(redis_url: str) -> socket.socket:
+    address = urlsplit(redis_url)
+    if address.scheme == "unix":
+        connected = socket.socket(socket.AF_UNIX)
+        connected.connect(address.path)
+        return connected
+    connected = socket.create_connection((address.hostname, address.port))
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connected
 
 
 def _packed(*parts: bytes) -> bytes:

@@ -47,7 +47,7 @@ def main() -> int:
     """Measure, print, and return 0 if the bar holds."""
     options = parse(__doc__.splitlines()[0], rounds=21)
     pinning = pin_to_one_cpu()
-    with RedisServer() as server:
+    with RedisServer(unix_socket=options.unix_socket) as server:
         machine = describe(server.url, pinning)
         configure(server.url)
         samples = {

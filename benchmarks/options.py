@@ -20,6 +20,9 @@ def parse(description: str, *, rounds: int) -> argparse.Namespace:
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--rounds", type=_rounds, default=rounds, help="rounds that count")
+    parser.add_argument(
+        "--unix-socket", action="store_true", help="reach Redis by a Unix socket, which costs the system less"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to this file")
     return parser.parse_args()
 

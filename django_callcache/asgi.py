@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django_callcache.service import CacheService
+from django.utils.module_loading import import_string
+
+if TYPE_CHECKING:
+    from django_callcache.service import CacheService
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +23,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+DEFAULT_SERVICE = "django_callcache.service.CacheService"
+"""Named, not imported: it needs models, and a project's ``asgi.py`` imports this before Django is set up."""
 
 
 def lifespan(application: Any, service: CacheService | None = None) -> Application:
@@ -48,7 +54,7 @@ async def _live(service: CacheService | None, receive: Receive, send: Send) -> N
         message = await receive()
         if message["type"] == "lifespan.startup":
             try:
-                service = service or CacheService()
+                service = service or import_string(DEFAULT_SERVICE)()
                 await service.start_sync()
             except Exception as error:
                 logger.exception("sync=not started")

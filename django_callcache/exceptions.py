@@ -29,6 +29,10 @@ class RedisFault(CallCacheError, ConnectionInterrupted):
     def __str__(self) -> str:
         return self.message
 
+    def __repr__(self) -> str:
+        # redis-py's own needs an attribute that only its own constructor sets.
+        return f"{type(self).__name__}({self.message!r})"
+
 
 class RedisUnavailable(RedisFault, redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
     """Redis is down, hung, starting or failing over; nothing was learnt in time."""

@@ -153,7 +153,7 @@ class Loop:
         return self._interval if pause is None else pause
 
     def _backoff(self, retry_after: float | None) -> float:
-        bound = min(FIRST_BACKOFF_SECONDS * 2**self._failures, LONGEST_BACKOFF_SECONDS)
+        bound = min(FIRST_BACKOFF_SECONDS * 2.0**self._failures, LONGEST_BACKOFF_SECONDS)
         # Beyond the longest pause more failures change nothing, and the power would overflow.
         self._failures = min(self._failures + 1, 32)
         return (retry_after or 0.0) + self._chance() * bound

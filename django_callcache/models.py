@@ -13,6 +13,9 @@ from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+COUNTERS = ("hits", "near_hits", "misses", "sets", "deletes", "errors", "undecodable")
+"""What is counted, as the buckets in Redis name it."""
+
 PREFIX_LENGTH = 250
 """Characters of a prefix that are stored; longer ones are cut."""
 
@@ -83,7 +86,7 @@ class CacheStat(models.Model):
     calls faster than ``2**(10 + i)`` nanoseconds that no earlier slot counts.
     """
 
-    COUNTERS: ClassVar = ("hits", "near_hits", "misses", "sets", "deletes", "errors", "undecodable")
+    COUNTERS: ClassVar = COUNTERS
 
     alias = models.CharField(_("cache alias"), max_length=100)
     prefix = models.CharField(
@@ -125,7 +128,8 @@ class CacheStat(models.Model):
             models.UniqueConstraint(fields=("alias", "prefix", "hour"), name="callcache_stat_unique"),
         )
         indexes = (
-            models.Index(fields=("alias", "hour"), name="callcache_stat_period"),
+            # Sums over a period are read from this index alone; the rows beside it are ten times as large.
+            models.Index(fields=("alias", "hour", "prefix", *COUNTERS), name="callcache_stat_period"),
             models.Index(fields=("hour",), name="callcache_stat_age"),
         )
 

@@ -1,4 +1,7 @@
-"""The sample project for an ASGI server."""
+"""The sample project for an ASGI server.
+
+A server that speaks lifespan, as uvicorn does, also runs the sync loop; others need runcachesync.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
-
 # The sample hands out the admin's style sheets itself; a real site leaves that to its web server.
-application = ASGIStaticFilesHandler(get_asgi_application())
+django_application = ASGIStaticFilesHandler(get_asgi_application())
+
+from django_callcache.asgi import lifespan  # noqa: E402 -- it imports models, for which the apps must be ready
+
+application = lifespan(django_application)

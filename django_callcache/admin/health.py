@@ -12,6 +12,7 @@ from typing import Any
 
 from django_callcache.admin.figures import Figures
 from django_callcache.admin.live import LiveFacts
+from django_callcache.conf import SyncSettings
 from django_callcache.models import SyncRun
 
 STATS_LATE = datetime.timedelta(minutes=20)
@@ -42,7 +43,7 @@ def findings(
     *,
     now: datetime.datetime,
     synced: bool,
-    interval: float,
+    sync: SyncSettings,
 ) -> tuple[Finding, ...]:
     """Return what is to be said about a cache.
 
@@ -52,14 +53,14 @@ def findings(
         last_run: The last sync pass.
         waiting_since: First minute of counts that no row holds yet.
         now: The present.
-        synced: Whether entries of this cache go to a remote store.
-        interval: Seconds between two passes, by the settings.
+        synced: Whether entries of this cache are meant for a remote store.
+        sync: The settings of sync.
     """
     return (
         *_redis(live, synced=synced),
         _statistics(live, waiting_since, now),
         *_calls(figures),
-        *(_sync(live, last_run, now, interval) if synced else ()),
+        *(_sync(live, last_run, now, sync) if synced else ()),
     )
 
 
@@ -91,20 +92,21 @@ def _calls(figures: Figures) -> Iterator[Finding]:
 
 
 def _sync(
-    live: LiveFacts, last_run: SyncRun | None, now: datetime.datetime, interval: float
+    live: LiveFacts, last_run: SyncRun | None, now: datetime.datetime, sync: SyncSettings
 ) -> Iterator[Finding]:
-    if last_run is None:
+    if sync.remote is None:
+        yield Finding("warning", "no_remote")
+    elif last_run is None:
         yield Finding("warning", "never_synced")
     elif last_run.outcome != SyncRun.Outcome.OK:
         yield Finding("error", "sync_failed", {"run": last_run})
     else:
         ended = last_run.started_at + datetime.timedelta(seconds=last_run.duration_seconds)
-        late = now - ended > 2 * datetime.timedelta(seconds=interval)
+        late = now - ended > 2 * datetime.timedelta(seconds=sync.interval)
         yield Finding("warning" if late else "ok", "sync_late" if late else "synced", {"run": last_run})
-    if live.backlog is None:
-        return
-    age = now.timestamp() - live.oldest_at if live.oldest_at is not None else 0.0
-    level = "warning" if age > BACKLOG_LATE_SECONDS else "ok"
-    yield Finding(
-        level, "backlog" if live.backlog else "drained", {"count": live.backlog, "age_seconds": age}
-    )
+    if live.backlog is not None:
+        age = now.timestamp() - live.oldest_at if live.oldest_at is not None else 0.0
+        level = "warning" if age > BACKLOG_LATE_SECONDS else "ok"
+        yield Finding(
+            level, "backlog" if live.backlog else "drained", {"count": live.backlog, "age_seconds": age}
+        )

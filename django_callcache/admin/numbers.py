@@ -16,7 +16,7 @@ def percent(share: float | None) -> str:
     if share is None:
         return NOTHING
     value = min(round(share * 100, 1), 99.9) if share < 1 else 100
-    return _("%(number)s %%") % {"number": number_format(value, 0 if value in {0, 100} else 1)}
+    return _("%(number)s %%") % {"number": _written(value, 0 if value in {0, 100} else 1)}
 
 
 def signed(value: float | None) -> str:
@@ -25,12 +25,12 @@ def signed(value: float | None) -> str:
         return NOTHING
     rounded = round(value, 1)
     sign = "+" if rounded > 0 else "\N{MINUS SIGN}" if rounded < 0 else "\N{PLUS-MINUS SIGN}"
-    return sign + number_format(abs(rounded), 1)
+    return sign + _written(abs(rounded), 1)
 
 
 def number(value: float | None) -> str:
     """A count, in groups of three digits."""
-    return NOTHING if value is None else number_format(value, 0, use_l10n=True, force_grouping=True)
+    return NOTHING if value is None else _written(value, 0)
 
 
 def short(value: float | None) -> str:
@@ -40,8 +40,8 @@ def short(value: float | None) -> str:
     for size, letter in SHORT:
         if value >= size:
             scaled = value / size
-            return number_format(scaled, 0 if scaled >= 100 or scaled == int(scaled) else 1) + letter
-    return number_format(value, 0 if value == int(value) else 1)
+            return _written(scaled, 0 if scaled >= 100 or scaled == int(scaled) else 1) + letter
+    return _written(value, 0 if value == int(value) else 1)
 
 
 def rate(value: float | None) -> str:
@@ -49,7 +49,7 @@ def rate(value: float | None) -> str:
     if value is None:
         return NOTHING
     digits = 0 if value >= 100 or value == 0 else 1 if value >= 1 else 2
-    return number_format(value, digits, force_grouping=True)
+    return _written(value, digits)
 
 
 def duration(seconds: float | None) -> str:
@@ -71,11 +71,16 @@ def lifetime(seconds: float | None) -> str:
     for size, unit in ((86400, _("%(n)s d")), (3600, _("%(n)s h")), (60, _("%(n)s min")), (1, _("%(n)s s"))):
         count, left = divmod(left, size)
         if count:
-            words.append(unit % {"n": number_format(count)})
+            words.append(unit % {"n": _written(count, 0)})
         elif words:
             break
     return " ".join(words[:2]) or _("%(n)s s") % {"n": 0}
 
 
 def _amount(value: float, unit: str) -> str:
-    return f"{number_format(value, 0 if value >= 100 else 1 if value >= 10 else 2)} {unit}"
+    return f"{_written(value, 0 if value >= 100 else 1 if value >= 10 else 2)} {unit}"
+
+
+def _written(value: float, digits: int) -> str:
+    # Django cuts what it should round.
+    return number_format(round(value, digits), digits, force_grouping=True)

@@ -96,7 +96,7 @@ def overview_of(alias: Alias, period_name: str | None) -> Overview:
         _waiting_since(minutes, newest),
         now=now,
         synced=synced,
-        interval=get_settings().sync.interval,
+        sync=get_settings().sync,
     )
     lines = tuple(_lines(cache, figures))
     return Overview(
@@ -106,7 +106,7 @@ def overview_of(alias: Alias, period_name: str | None) -> Overview:
         figures,
         live,
         health,
-        draw(figures.points, period.is_labelled, [*_clears(cache.alias, period.start), *runs]),
+        draw(figures.points, period.is_labelled, [*_clears(alias.name, period.start), *runs]),
         lines[:PREFIXES_SHOWN],
         max(len(figures.prefixes) - PREFIXES_SHOWN, 0),
         last_run,
@@ -117,8 +117,8 @@ def overview_of(alias: Alias, period_name: str | None) -> Overview:
 
 
 def is_synced(cache: CallCache) -> bool:
-    """Tell whether entries of a cache go to a remote store."""
-    return get_settings().sync.remote is not None and any(rule.sync for rule in cache.options.rules)
+    """Tell whether writes of a cache are meant for a remote store."""
+    return any(rule.sync for rule in cache.options.rules)
 
 
 def _from_minutes(buckets: StatBuckets, alias: str, period: Period) -> Figures | None:

@@ -94,7 +94,7 @@ class DashboardAdmin(_ModelAdmin):
         operation = get_object_or_404(CacheOperation, pk=pk)
         if operation.alias not in {alias.name for alias in aliases_of(request.user)}:
             raise Http404
-        context = frame(self.admin_site, request, title=_("Cache cleared"), address=CLEAR)
+        context = frame(self.admin_site, request, title=_("What was cleared"), address=CLEAR)
         context["operation"] = operation
         return TemplateResponse(request, "django_callcache/admin/cleared.html", context)
 
@@ -184,6 +184,7 @@ class DashboardAdmin(_ModelAdmin):
             "target": target,
             "again": urlencode({"alias": target.alias, "kind": target.scope, "text": target.text}),
             "reason": reason,
+            "stated_reason": request.POST.get("reason", ""),
             "shows_names": may(request.user, Power.VIEW_KEYS),
         }
         alias = _chosen(aliases_of(request.user), target.alias)

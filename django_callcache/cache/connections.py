@@ -92,17 +92,29 @@ class Connections:
         return self._wait(waiter, expires_at)
 
     def _wait(self, waiter: _Waiter, expires_at: int) -> Any:
-        patience = min((expires_at - time.monotonic_ns()) * 1e-9, self._max_wait)
-        waiter.arrived.acquire(timeout=max(patience, 0))
-        with self._lock:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+        try:
+            self._await_arrival(waiter, expires_at)
+        except BaseException:  # from a signal handler: the turn, or what has arrived, is the next one's
+            self._leave(waiter)
+            if waiter.connection is not None:
+                self.give(waiter.connection)
+            raise
+        self._leave(waiter)
         if waiter.connection is None:
             raise RedisUnavailable(
                 f"No connection to Redis at {self._server} came free in time: all {self._limit} are in use. "
                 "Raise MAX_CONNECTIONS if this happens while Redis is healthy."
             )
         return waiter.connection
+
+    def _await_arrival(self, waiter: _Waiter, expires_at: int) -> None:
+        patience = min((expires_at - time.monotonic_ns()) * 1e-9, self._max_wait)
+        waiter.arrived.acquire(timeout=max(patience, 0))
+
+    def _leave(self, waiter: _Waiter) -> None:
+        with self._lock:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
 
     def _hand_over(self, connection: Any) -> bool:
         with self._lock:

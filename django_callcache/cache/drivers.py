@@ -77,7 +77,7 @@ class BlockingIo:
 
     async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any:
         """See `Io.ask`."""
-        # The same as `_exchange` of one command, spelled out: this is what a cache hit costs.
+        # The same as `ask_many` of one command, spelled out: this is what a cache hit costs.
         breaker = self._breaker
         if breaker.is_open:
             breaker.check()
@@ -109,10 +109,13 @@ class BlockingIo:
         expires_at = started + self._deadline_ns
         connection = self._connections.take(expires_at)
         command = b"".join(commands)
+        sent = False
         try:
-            replies = _exchange(connection, command, len(commands), expires_at)
+            _send(connection, command, expires_at)
+            sent = True
+            replies = _receive(connection, len(commands), expires_at)
         except BaseException as error:
-            return self._failed(connection, error, True, command, len(commands), expires_at, reads)
+            return self._failed(connection, error, sent, command, len(commands), expires_at, reads)
         self._connections.give(connection)
         if breaker.is_troubled:
             breaker.succeeded()
@@ -145,13 +148,16 @@ class BlockingIo:
             _drop(connection)
             if not isinstance(error, redis_errors.RedisError | OSError):
                 raise error
-            if not reads or not may_repeat(error):
+            if not reads:
                 raise self._fault(error, sent) from error
+            if not may_repeat(error):
+                raise self._fault(error, False) from error
             try:
-                return _exchange(connection, command, replies, expires_at)
+                _send(connection, command, expires_at)
+                return _receive(connection, replies, expires_at)
             except (redis_errors.RedisError, OSError) as again:
                 _drop(connection)
-                raise self._fault(again, sent) from again
+                raise self._fault(again, False) from again
         finally:
             self._connections.give(connection)
 
@@ -162,14 +168,18 @@ class BlockingIo:
         return fault
 
 
-def _exchange(connection: Any, command: bytes, replies: int, expires_at: int) -> list[Any]:
-    """Send packed commands and read all their replies."""
+def _send(connection: Any, command: bytes, expires_at: int) -> None:
+    """Send packed commands, over a connection that may have to be made first."""
     if time.monotonic_ns() - connection.used_at > IDLE_NS:
         _revive(connection, expires_at)
     socket = connection.deadline_socket
     if socket is not None:
         socket.expires_at = expires_at
     connection.send_packed_command((command,), False)
+
+
+def _receive(connection: Any, replies: int, expires_at: int) -> list[Any]:
+    """All the replies to what was sent."""
     collected = [_read(connection, expires_at) for _ in range(replies)]
     connection.used_at = time.monotonic_ns()
     return collected

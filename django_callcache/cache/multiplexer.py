@@ -64,11 +64,15 @@ class AsyncIo:
         try:
             answer = await (await self._live_session()).submit(command, replies, started)
         except SessionLost as lost:
-            if not reads or not may_repeat(lost.error):
+            if not reads:
+                raise lost.fault from lost.error
+            lost.fault.sent = False  # nothing that changes anything
+            if not may_repeat(lost.error):
                 raise lost.fault from lost.error
             try:
                 answer = await (await self._live_session()).submit(command, replies, started)
             except SessionLost as again:
+                again.fault.sent = False
                 raise again.fault from again.error
         if breaker.is_troubled:
             breaker.succeeded()
@@ -111,7 +115,7 @@ class Session:
     """The life of one connection: what was sent on it, and who waits for which reply."""
 
     def __init__(self, connection: Any, breaker: Breaker, deadline: float) -> None:
-        self.is_alive = True
+        self._ended_by: Exception | None = None
         self._connection = connection
         self._breaker = breaker
         self._deadline = deadline
@@ -122,8 +126,19 @@ class Session:
         self._senders: set[asyncio.Task[None]] = set()
         self._reader = self._loop.create_task(self._read())
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether commands can be sent."""
+        return self._ended_by is None
+
     def submit(self, command: bytes, replies: int, started: int) -> asyncio.Future[list[Any]]:
-        """Queue packed commands; the future gets all their replies."""
+        """Queue packed commands; the future gets all their replies.
+
+        Raises:
+            SessionLost: The session has ended since it was looked at.
+        """
+        if self._ended_by is not None:
+            raise SessionLost(self._ended_by, fault_of(self._ended_by, self._breaker.server, sent=False))
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         self._pending.append(_Pending(future, replies, started))
         if not self._outgoing:
@@ -146,6 +161,8 @@ class Session:
             sender.add_done_callback(self._senders.discard)
 
     async def _send(self, batch: list[bytes]) -> None:
+        if not self.is_alive:
+            return  # a connection of redis-py that was closed would open again
         try:
             await self._connection.send_packed_command(batch, False)
         except (redis_errors.RedisError, OSError) as error:
@@ -185,7 +202,7 @@ class Session:
         """Fail everybody who waits; the first reason given is the one that counts."""
         if not self.is_alive:
             return
-        self.is_alive = False
+        self._ended_by = error
         error.__cause__ = cause
         if self._watch is not None:
             self._watch.cancel()

@@ -267,6 +267,7 @@ def _forget_settings(*, setting: str, **_: object) -> None:
         for runtime in runtimes():
             runtime.close()
         _runtimes.clear()
+        _breakers.clear()
 
 
 def _forget_parent() -> None:

@@ -139,7 +139,7 @@ class StatsSettings:
     """Key prefixes counted apart; the rest is counted together."""
     max_keys: Count = 4096
     """Distinct keys that a process remembers between two hand-overs."""
-    hot_keys: Count = 100
+    hot_keys: Count = 20
     """Most read keys kept for each hour and prefix."""
 
 
@@ -166,7 +166,7 @@ class AdminSettings:
     max_delete: Count = 10_000
     """Keys that one deletion by pattern may remove; more needs the permission to clear the whole alias."""
     key_deny: tuple[str, ...] = ("django.contrib.sessions.*", "*password*", "*token*")
-    """Patterns of keys that the pages neither show nor delete."""
+    """Patterns of keys that the pages neither show, nor delete by prefix or pattern."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

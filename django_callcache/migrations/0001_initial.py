@@ -117,7 +117,21 @@ class Migration(migrations.Migration):
                 "ordering": ("-hour", "alias", "prefix"),
                 "default_permissions": (),
                 "indexes": [
-                    models.Index(fields=["alias", "hour"], name="callcache_stat_period"),
+                    models.Index(
+                        fields=[
+                            "alias",
+                            "hour",
+                            "prefix",
+                            "hits",
+                            "near_hits",
+                            "misses",
+                            "sets",
+                            "deletes",
+                            "errors",
+                            "undecodable",
+                        ],
+                        name="callcache_stat_period",
+                    ),
                     models.Index(fields=["hour"], name="callcache_stat_age"),
                 ],
                 "constraints": [

@@ -15,7 +15,7 @@ TOMBSTONE_MS = 7 * 86_400_000
 """How long a deletion is remembered; the remote store keeps its tombstones as long (``callcache_gc``)."""
 
 MAX_AHEAD_US = 240_000_000
-"""How far a remote version may lift ours above the clock: less than the five minutes of ``callcache_push``."""
+"""How far a remote version may lift ours above the clock: less than ``callcache_push`` accepts."""
 
 PAYLOAD_FORMAT = "1"
 """First field of a payload; entries of another format are left for the release that knows them."""

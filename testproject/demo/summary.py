@@ -21,13 +21,13 @@ from django_callcache.outbox.stat_buckets import StatBuckets
 from django_callcache.stats.collect import collect_hour
 from django_callcache.stats.series import Totals
 from testproject.demo.player import Record, Tally
+from testproject.demo.ttls import ttl_figures
 
 ALIAS = "default"
 REMOTE = "supabase"
 HIT_RATIO = 0.8
 """Share of gets that must be hits."""
 DIFFERENCES_SHOWN = 5
-PREFIXES = ("campaign:", "contact:", "call:", "stats:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +122,8 @@ def _figures(tally: Tally, totals: Totals, *, rows: int, waiting: int) -> dict[s
             f"{totals.misses:,} misses"
         ),
         "hit ratio": _share(totals.hit_ratio),
-        **{
-            f"TTL chosen for {prefix}": _ttl(f"{prefix}1")
-            for prefix in ("campaign:", "contact:", "call:", "stats:")
-        },
-        "records written": ", ".join(f"{count:,} {kind}s" for kind, count in kinds.items()) or "none",
+        **ttl_figures(_cache(), tally.written),
+        "records written": ", ".join(f"{kind}: {count:,}" for kind, count in kinds.items()) or "none",
         "rows in the remote store": f"{rows:,}",
         "keys in the outbox": f"{waiting:,}",
     }
@@ -172,11 +169,6 @@ def _count_kinds(keys: Iterable[str]) -> dict[str, int]:
         kind = key.partition(":")[0]
         kinds[kind] = kinds.get(kind, 0) + 1
     return kinds
-
-
-def _ttl(key: str) -> str:
-    decision = _cache().explain_ttl(key)
-    return f"{decision.ttl_seconds:g} s, {decision.policy}: {decision.reason}"
 
 
 def _times(latencies: list[float]) -> str:

@@ -52,11 +52,15 @@ def find_node() -> str:
     Raises:
         PartMissing: There is none, it is too old, or the server is not installed.
     """
-    node = os.environ.get("CALLCACHE_NODE") or shutil.which("node")
-    if node is None:
-        raise PartMissing("Node.js", command="sudo apt-get install nodejs npm")
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    if int(version.lstrip("v").split(".")[0]) < OLDEST_NODE:
+    node = os.environ.get("CALLCACHE_NODE") or shutil.which("node") or "node"
+    try:
+        version = subprocess.run(
+            [node, "--version"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        major = int(version.lstrip("v").split(".")[0])
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        raise PartMissing("Node.js", command="sudo apt-get install nodejs npm") from error
+    if major < OLDEST_NODE:
         raise PartMissing(
             f"Node.js {OLDEST_NODE}", command="npm install --global node", reason=f"found {version}"
         )

@@ -5,6 +5,7 @@ import logging
 import time
 
 import pytest
+import redis
 
 from django_callcache.exceptions import RemoteRefused, RemoteRejected, RemoteUnavailable
 from django_callcache.sync import sync_pass
@@ -12,7 +13,9 @@ from django_callcache.sync.memory import MemoryStore
 from django_callcache.sync.remote import PushReply
 from django_callcache.sync.rows import SEALED
 from django_callcache.sync.sync_pass import SyncPass
+from testproject.parts.redis_server import RedisServer
 from tests.outbox.recording import record
+from tests.sync.conftest import Site
 from tests.sync.test_remote import NAMESPACE, refetch
 
 HOUR = 3_600_000
@@ -215,6 +218,27 @@ class TestRejections:
         report = push(site, spy)
         assert (report.rejected, report.backlog) == (1, 1)
         assert len(spy.batches) == 1
+
+
+class TestEviction:
+    @pytest.mark.parametrize("policy", ["volatile-lru", "volatile-ttl"])
+    def test_under_pressure(self, spy, policy):
+        """Synced writes arrive though Redis evicted every one of their values to make room for others."""
+        config = {"maxmemory": "8mb", "maxmemory-policy": policy}
+        with RedisServer(config=config) as server, redis.Redis.from_url(server.url) as client:
+            site = Site(client)
+            for number in range(500):
+                site.set(f"call:{number}", {"number": number}, px=HOUR)
+            with client.pipeline(transaction=False) as pipeline:
+                for number in range(20_000):
+                    pipeline.set(f"cached:{number}", "x" * 1000, px=2 * HOUR)
+                pipeline.execute()
+            evicted = sum(site.get(f"call:{number}") is None for number in range(500))
+
+            report = push(site, spy)
+
+        assert evicted > 0
+        assert (report.pushed, report.backlog) == (500, 0)
 
 
 def reject(rows):

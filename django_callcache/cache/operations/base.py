@@ -74,6 +74,16 @@ class OperationsBase:
             raise fault
         return fallback
 
+    def _unwritten(self, fault: RedisFault, prefix: Prefix, fallback: Fallback) -> Fallback:
+        """The same for a call that would have written, had it learnt what to write.
+
+        Raises:
+            SyncNotRecorded: The prefix is synced.
+        """
+        if prefix.is_synced:
+            raise self._not_recorded(fault, prefix) from fault
+        return self._degraded(fault, prefix, fallback)
+
     def _checked(self, reply: Any) -> Any:
         """A reply that is not an error.
 

@@ -12,39 +12,10 @@ from redis import exceptions as redis_errors
 from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, ERRORS, HITS, MISSES, SETS
 from django_callcache.cache.operations.base import MISSING, OperationsBase, now
+from django_callcache.cache.operations.entry_scripts import INCREMENT, MOVE, REPLACE
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import RedisFault, RedisRefused
-from django_callcache.lua import Script
-
-INCREMENT = Script("""
-if redis.call('EXISTS', KEYS[1]) == 0 then return false end
-return redis.call('INCRBY', KEYS[1], ARGV[1])
-""")
-"""INCRBY of a key that exists; nil where it does not. KEYS: value. ARGV: delta."""
-
-REPLACE = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
-return 1
-""")
-"""SET of a key that still holds what was read. KEYS: value. ARGV: what was read, what to write."""
-
-MOVE = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-local px = redis.call('PTTL', KEYS[1])
-if px < 0 then
-  redis.call('SET', KEYS[2], ARGV[2])
-else
-  redis.call('SET', KEYS[2], ARGV[2], 'PX', math.max(px, 1))
-end
-if KEYS[1] ~= KEYS[2] then redis.call('DEL', KEYS[1]) end
-return 1
-""")
-"""A value under another name, as long as it is what was read.
-
-KEYS: from, to. ARGV: what was read, what to write.
-"""
 
 FAILED: Any = object()
 """No answer from Redis."""
@@ -230,7 +201,7 @@ class EntryOperations(OperationsBase):
             if reply is MISSING or isinstance(reply, redis_errors.ResponseError):
                 reply = await self._increment_by_comparing(prefix, key, version, redis_key, delta)
         except RedisFault as fault:
-            return self._degraded(fault, prefix, None)
+            return self._unwritten(fault, prefix, None)
         if reply is None:
             if not ignore_key_check:
                 raise ValueError(f"Key {key!r} not found.")
@@ -245,7 +216,11 @@ class EntryOperations(OperationsBase):
         return await self.incr(key, -delta, version)
 
     async def incr_version(self, key: Key, delta: int = 1, version: int | None = None) -> int:
-        """Move a value to the key's version ``delta`` further on, with its timeout; return that version.
+        """Move a value to the key's version ``delta`` further on, with its timeout.
+
+        Returns:
+            The version where the value is now: the present one where Redis failed and ``ON_ERROR`` is
+            "degrade".
 
         Raises:
             ValueError: The key does not exist.
@@ -273,7 +248,7 @@ class EntryOperations(OperationsBase):
                 if has_moved:
                     return current + delta
         except RedisFault as fault:
-            return self._degraded(fault, prefix, current + delta)
+            return self._unwritten(fault, prefix, current)
         raise self._contended(prefix, key)
 
     async def decr_version(self, key: Key, delta: int = 1, version: int | None = None) -> int:
@@ -294,9 +269,14 @@ class EntryOperations(OperationsBase):
 
     async def persist(self, key: Key, version: int | None = None) -> bool:
         """Take a key's timeout away; tell whether it had one."""
-        if self._prefix(key).is_synced:
-            had_one = await self.pttl(key, version) not in (None, 0)
-            return had_one and await self.touch(key, None, version)
+        prefix = self._prefix(key)
+        if prefix.is_synced:
+            asked = commands.command("PTTL", self._redis_key(key, version))
+            try:
+                left = self._checked(await self._io.ask(asked, now(), reads=True))
+            except RedisFault as fault:
+                return self._unwritten(fault, prefix, False)
+            return left >= 0 and await self.touch(key, None, version)
         return bool(await self._ask_of_key(key, version, lambda name: commands.command("PERSIST", name), 0))
 
     async def expire(self, key: Key, timeout: float | timedelta, version: int | None = None) -> bool:
