@@ -12,7 +12,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from django_callcache.exceptions import RemoteRejected, Undecodable, UnknownDictionary
+from django_callcache.exceptions import RemoteRejected, Undecodable, UnknownDictionary, ValueTooLarge
 from django_callcache.outbox.dirty import DirtyEntry
 from django_callcache.sync.remote import Conflict, RemoteRow
 
@@ -72,11 +72,18 @@ def row_of(entry: DirtyEntry, values: Values, now_ms: int) -> RemoteRow:
         # Sent as it is, nobody could ever read it.
         raise RemoteRejected(f"the value cannot be read here: {error}") from error
     except NotExact:
-        blob = values.independent(entry, entry.blob)
+        blob = _independent(values, entry)
     except Undecodable:
         blob = entry.blob
     payload = base64.b64encode(blob).decode()
     return replace(row, codec=SEALED, payload=payload, size=len(payload))
+
+
+def _independent(values: Values, entry: DirtyEntry) -> bytes:
+    try:
+        return values.independent(entry, entry.blob)
+    except ValueTooLarge as error:
+        raise RemoteRejected(f"without its zstd dictionary the value is too large: {error}") from error
 
 
 def blob_of(conflict: Conflict, entry: DirtyEntry, values: Values) -> bytes | None:

@@ -19,7 +19,7 @@ from django_callcache.codec import Dictionary
 from django_callcache.codec.blob import START_BYTES, dictionary_id_of
 from django_callcache.codec.dictionary_records import CURRENT
 from django_callcache.exceptions import TrainingRefused, Undecodable
-from django_callcache.models import CompressionDictionary
+from django_callcache.models import CompressionDictionary, CompressionDictionaryQuerySet
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.training.learning import Trial
 from django_callcache.training.subject import Subject
@@ -42,13 +42,13 @@ def keep(cache: Subject, prefix: str, trial: Trial) -> CompressionDictionary:
     """
     dictionary, now = trial.dictionary, timezone.now()
     record, name = cache.dictionary_records.seal(dictionary), dictionary.id.hex()
-    rows = CompressionDictionary.objects.using(router.db_for_write(CompressionDictionary))
-    for other in rows.for_alias(cache.alias).filter(dictionary_id=name):
+    rows = _rows(cache)
+    for other in rows.filter(dictionary_id=name):
         if _data_of(cache, other) not in (None, dictionary.data):
             raise TrainingRefused(f"Another dictionary is named {name} too: train with another --size.")
     with transaction.atomic(using=rows.db):
-        present = rows.for_alias(cache.alias).filter(prefix=prefix)
-        present.current().exclude(dictionary_id=name).update(is_current=False, retired_at=now)
+        present = rows.current().filter(prefix=prefix)
+        present.exclude(dictionary_id=name).update(is_current=False, retired_at=now)
         row, _ = rows.update_or_create(
             alias=cache.alias,
             prefix=prefix,
@@ -80,7 +80,7 @@ def restore(cache: Subject) -> int:
     Raises:
         redis.RedisError: Redis cannot be read or written.
     """
-    rows = list(CompressionDictionary.objects.for_alias(cache.alias).order_by("prefix", "pk"))
+    rows = list(_rows(cache).order_by("prefix", "pk"))
     for row in rows:
         _seal_anew(cache, row)
     wanted = {row.dictionary_id.encode(): bytes(row.record) for row in rows}
@@ -108,7 +108,7 @@ def prune(cache: Subject, *, now: datetime.datetime | None = None) -> list[Compr
         TrainingRefused: The outbox holds entries of another release, which may need any.
         redis.RedisError: Redis cannot be read or written.
     """
-    rows = CompressionDictionary.objects.for_alias(cache.alias)
+    rows = _rows(cache)
     old = list(rows.filter(is_current=False, retired_at__lte=(now or timezone.now()) - PRUNE_AFTER))
     if not old:
         return []
@@ -120,6 +120,12 @@ def prune(cache: Subject, *, now: datetime.datetime | None = None) -> list[Compr
         cache.redis_client().hdel(cache.redis_keys.dictionaries(), *fields)
     rows.filter(pk__in=[row.pk for row in gone]).delete()
     return gone
+
+
+def _rows(cache: Subject) -> CompressionDictionaryQuerySet:
+    # A replica may not have yet what was just written, and Redis would be told so.
+    database = router.db_for_write(CompressionDictionary)
+    return CompressionDictionary.objects.using(database).for_alias(cache.alias)
 
 
 def _seal_anew(cache: Subject, row: CompressionDictionary) -> None:
