@@ -159,6 +159,8 @@ class BlockingIo:
                 _drop(connection)
                 raise self._fault(again, False) from again
         finally:
+            # Its traceback holds this frame: a cycle that would keep the connection alive when it is lost.
+            del error
             self._connections.give(connection)
 
     def _fault(self, error: BaseException, sent: bool) -> RedisFault:

@@ -37,7 +37,8 @@ class AsyncIo:
         self._breaker = breaker
         self._deadline = deadline
         self._session: Session | None = None
-        self._opening: asyncio.Task[Session] | None = None
+        self._opening: asyncio.Future[Session] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any:
         """See `drivers.Io.ask`."""
@@ -83,20 +84,34 @@ class AsyncIo:
         if session is not None and session.is_alive:
             return session
         if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_task(self._open())
+            loop = asyncio.get_running_loop()
+            self._opening = loop.create_future()
             self._opening.add_done_callback(self._opened)
+            task = loop.create_task(self._live(self._opening))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(self._opening)
 
-    async def _open(self) -> Session:
+    async def _live(self, opening: asyncio.Future[Session]) -> None:
+        """Open a connection and read from it until it ends.
+
+        One task does both: one that was cancelled before its first step could not close what the
+        other had opened.
+        """
         try:
             async with asyncio.timeout(self._deadline):
                 connection = await self._connect()
         except (redis_errors.RedisError, OSError) as error:
-            raise SessionLost(error, _noted_fault(self._breaker, error, sent=False)) from error
+            opening.set_exception(SessionLost(error, _noted_fault(self._breaker, error, sent=False)))
+            return
+        except BaseException:
+            opening.cancel()
+            raise
         self._session = Session(connection, self._breaker, self._deadline)
-        return self._session
+        opening.set_result(self._session)
+        await self._session.read()
 
-    def _opened(self, opening: asyncio.Task[Session]) -> None:
+    def _opened(self, opening: asyncio.Future[Session]) -> None:
         self._opening = None
         if not opening.cancelled():
             opening.exception()  # whoever waited has it; asyncio need not warn that nobody did
@@ -124,7 +139,7 @@ class Session:
         self._outgoing: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
         self._senders: set[asyncio.Task[None]] = set()
-        self._reader = self._loop.create_task(self._read())
+        self._reader = asyncio.current_task()
 
     @property
     def is_alive(self) -> bool:
@@ -150,25 +165,12 @@ class Session:
 
     async def close(self) -> None:
         """End the session and wait until its connection is closed."""
-        self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
 
-    def _flush(self) -> None:
-        batch, self._outgoing = self._outgoing, []
-        if self.is_alive:
-            sender = self._loop.create_task(self._send(batch))
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
-
-    async def _send(self, batch: list[bytes]) -> None:
-        if not self.is_alive:
-            return  # a connection of redis-py that was closed would open again
-        try:
-            await self._connection.send_packed_command(batch, False)
-        except (redis_errors.RedisError, OSError) as error:
-            self._end(error)
-
-    async def _read(self) -> None:
+    async def read(self) -> None:
+        """Hand replies to those who wait for them, until the connection ends."""
         connection, pending = self._connection, self._pending
         try:
             while True:
@@ -186,6 +188,21 @@ class Session:
             self._end(redis_errors.ConnectionError("the event loop is closing"), is_fault=False)
             await connection.disconnect(nowait=True)
 
+    def _flush(self) -> None:
+        batch, self._outgoing = self._outgoing, []
+        if self.is_alive:
+            sender = self._loop.create_task(self._send(batch))
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+
+    async def _send(self, batch: list[bytes]) -> None:
+        if not self.is_alive:
+            return  # a connection of redis-py that was closed would open again
+        try:
+            await self._connection.send_packed_command(batch, False)
+        except (redis_errors.RedisError, OSError) as error:
+            self._end(error)
+
     def _check_oldest(self) -> None:
         """End the session if the oldest reply is overdue; else look again when it would be."""
         self._watch = None
@@ -194,7 +211,8 @@ class Session:
         remaining = self._deadline - (time.monotonic_ns() - self._pending[0].started) * 1e-9
         if remaining <= 0:
             self._end(TimeoutError("no reply in time"))
-            self._reader.cancel()
+            if self._reader is not None:
+                self._reader.cancel()
         else:
             self._watch = self._loop.call_later(remaining, self._check_oldest)
 

@@ -227,7 +227,11 @@ class Runtime:
             host, port = await asyncio.to_thread(self._pool.get_master_address)
             arguments |= {"host": host, "port": port}
         connection = _async_class_of(self._pool.connection_class)(**arguments)
-        await connection.connect()
+        try:
+            await connection.connect()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
         return connection
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from django_callcache.cache.connections import Connections
 from django_callcache.exceptions import RedisUnavailable
+from tests.cache.waiting import wait_until
 
 NEVER = 10**20
 
@@ -33,13 +34,6 @@ def soon():
 @pytest.fixture
 def connections():
     return Connections(Link, 3, 30.0, "redis.example:6379")
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.001)
 
 
 class Taker(threading.Thread):
@@ -232,7 +226,7 @@ class TestManyThreads:
     def test_waits__do_not_trip_the_breaker(self, make_cache, start_redis):
         """Waiting in vain for a connection is no evidence against the server."""
         server = start_redis()
-        cache = make_cache(server.url, MAX_CONNECTIONS=1, DEADLINE=0.01, ON_ERROR="raise")
+        cache = make_cache(server.url, MAX_CONNECTIONS=1, DEADLINE=5, POOL_TIMEOUT=0.005, ON_ERROR="raise")
         cache.set("a", 1)
         io = cache.blocking._io
         link = io._connections.take(NEVER)

