@@ -54,7 +54,7 @@ class CallCache(RedisCache):
     @cached_property
     def blocking(self) -> Operations:
         """Operations that block the calling thread."""
-        keep_flushing(self._runtime)
+        keep_flushing()
         return Operations(self._runtime, self._runtime.blocking_io, self._value_keys)
 
     @property
@@ -62,7 +62,7 @@ class CallCache(RedisCache):
         """Operations of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._native is None or self._native[0] is not loop:
-            keep_flushing(self._runtime)
+            keep_flushing()
             self._native = loop, Operations(self._runtime, self._runtime.async_io(), self._value_keys)
         return self._native[1]
 
@@ -209,7 +209,9 @@ class CallCache(RedisCache):
         return self._runtime.dictionaries.records
 
     def read_dictionaries(self) -> None:
-        """Learn every zstd dictionary in Redis now, instead of when a value needs it.
+        """Learn every zstd dictionary in Redis now, instead of in a few seconds or when a value needs it.
+
+        For programs that write much as soon as they start.
 
         Raises:
             redis.exceptions.RedisError: Redis did not answer, or refuses.

@@ -1,8 +1,8 @@
 """How the processes of an alias share zstd dictionaries: through one hash in Redis.
 
-Which prefix uses which dictionary is read when a process begins and once a minute. A value whose dictionary
-is not known yet makes its reader fetch it in the same call; one that Redis does not have either makes the
-value a miss, and is not asked for again for a minute.
+Which prefix uses which dictionary is read with a process's first flush and once a minute. A value whose
+dictionary is not known yet makes its reader fetch it in the same call; one that Redis does not have either
+makes the value a miss, and is not asked for again for a minute.
 """
 
 from __future__ import annotations

@@ -27,16 +27,13 @@ class Flusher:
     def forget(self) -> None:
         """Start anew, as a child process must: threads do not survive a fork."""
         self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._has_finished = False
+        self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._profile_at = 0.0
         self._flushed_at = time.monotonic()
 
-    def start(self, runtime: Runtime | None = None) -> None:
-        """Start the thread, unless it runs; let it look after a new runtime at once."""
-        if runtime is not None and not runtime.dictionaries.was_read:
-            self._wake.set()
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
         if self._thread is not None and self._thread.is_alive():
             return
         with self._lock:
@@ -53,20 +50,13 @@ class Flusher:
 
     def finish(self) -> None:
         """Take what is left to Redis; the process ends."""
-        self._has_finished = True
-        self._wake.set()
+        self._stop.set()
         for runtime in runtimes():
             _flush(runtime)
 
     def _run(self) -> None:
-        wake = self._wake
-        while not self._has_finished:
-            if wake.wait(min((each.settings.stats.flush_interval for each in runtimes()), default=5.0)):
-                wake.clear()
-                for runtime in [] if self._has_finished else runtimes():
-                    if not runtime.dictionaries.was_read:
-                        _read_dictionaries(runtime)
-                continue
+        stop = self._stop
+        while not stop.wait(min((each.settings.stats.flush_interval for each in runtimes()), default=5.0)):
             with_profile = time.monotonic() >= self._profile_at
             if with_profile:
                 self._profile_at = time.monotonic() + PROFILE_SECONDS
@@ -75,6 +65,7 @@ class Flusher:
                 _flush(runtime)
                 if with_profile:
                     _read_profile(runtime)
+                if with_profile or not runtime.dictionaries.was_read:
                     _read_dictionaries(runtime)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from django_callcache.cache import flusher
+from django_callcache.cache.flusher import Flusher
 from django_callcache.codec.blob import START_BYTES, dictionary_id_of
-from django_callcache.codec.compression import Dictionary, train
+from django_callcache.codec.compression import train
 from django_callcache.codec.dictionary_records import CURRENT, field_of
 from testproject import settings as sample
+from tests.cache.conftest import APP
 from tests.training.records import leads
 
 RECORDS = leads(600)
@@ -197,17 +199,18 @@ class TestSharing:
         assert dictionary_of(redis_client, "t:1:lead:1") is None
         assert cache.get("lead:hot:1") == RECORDS[501]
 
-    def test_start__reads_at_once(self, trained, make_cache):
-        """A process learns at its start, in the background, what to compress new values with."""
-        cache = make_cache()
-        cache.get("anything")
+    def test_flush__reads_what_is_current(self, trained, make_cache):
+        """A process learns with its first flush what to compress new values with."""
+        cache = make_cache(app={**APP, "STATS": {"FLUSH_INTERVAL": 0.05}})
         codec = cache.codec_for("lead:1")
-        for _ in range(200):
-            if codec._dictionary is not None:
-                break
-            flusher._flusher._thread.join(0.05)
+        thread = Flusher()
+        thread.start()
+        deadline = time.monotonic() + 30
+        while codec._dictionary is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        thread.finish()
 
-        assert isinstance(codec._dictionary, Dictionary)
+        assert codec._dictionary.id == trained.codec_for("lead:1")._dictionary.id
 
 
 class TestProcesses:
