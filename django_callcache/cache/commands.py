@@ -67,11 +67,11 @@ def of_keys(name: bytes, keys: Iterable[bytes]) -> bytes:
     return b"*%d\r\n$%d\r\n%b\r\n%b" % (len(packed) + 1, len(name), name, b"".join(packed))
 
 
-def evalsha(script: Script, keys: Iterable[bytes], arguments: Iterable[bytes]) -> bytes:
+def evalsha(script: Script, keys: Iterable[bytes], arguments: Iterable[bytes | int]) -> bytes:
     return _script_call(b"EVALSHA", script.sha1, keys, arguments)
 
 
-def eval_(script: Script, keys: Iterable[bytes], arguments: Iterable[bytes]) -> bytes:
+def eval_(script: Script, keys: Iterable[bytes], arguments: Iterable[bytes | int]) -> bytes:
     return _script_call(b"EVAL", script.text, keys, arguments)
 
 
@@ -82,6 +82,6 @@ def command(*parts: bytes | str | int | float) -> bytes:
     return b"*%d\r\n%b" % (len(packed), b"".join(packed))
 
 
-def _script_call(name: bytes, body: bytes, keys: Iterable[bytes], arguments: Iterable[bytes]) -> bytes:
+def _script_call(name: bytes, body: bytes, keys: Iterable[bytes], arguments: Iterable[bytes | int]) -> bytes:
     keys = tuple(keys)
     return command(name, body, b"%d" % len(keys), *keys, *arguments)

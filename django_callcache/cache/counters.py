@@ -50,6 +50,11 @@ class PrefixCounts:
         slot = (nanoseconds >> 10).bit_length()
         slots[WRITE_LATENCY + (slot if slot < LAST_SLOT else LAST_SLOT)] += 1
 
+    def forget(self) -> None:
+        """Start from nothing, as a child process does: its parent reports what was counted so far."""
+        self.slots = [0] * len(FIELDS)
+        self.reads = {}
+
 
 class CountsReader:
     """One reader's mark on the counts of an alias: what has grown since it last looked."""
@@ -71,8 +76,3 @@ class CountsReader:
     def confirm(self) -> None:
         """Move the mark: what `growth` returned has arrived."""
         self._confirmed = self._seen
-
-    def skip(self, prefixes: Mapping[str, PrefixCounts]) -> None:
-        """Move the mark past what somebody else reports, as a child does with its parent's counts."""
-        self.growth(prefixes)
-        self.confirm()

@@ -7,6 +7,7 @@ from redis import exceptions as redis_errors
 from django_callcache.exceptions import RedisFault, RedisMisconfigured, RedisRefused, RedisUnavailable
 
 _REFUSALS = ("MISCONF", "NOREPLICAS", "OOM")
+_FAILOVER = ("READONLY", "MASTERDOWN", "CLUSTERDOWN")
 _CONFIGURATION = ("NOAUTH", "WRONGPASS", "NOPERM", "unknown command", "SSL", "certificate")
 
 
@@ -33,14 +34,14 @@ def fault_of(error: BaseException, server: str, *, sent: bool) -> RedisFault:
 def fault_in(reply: redis_errors.ResponseError, server: str) -> RedisFault | None:
     """The fault that an error reply stands for; None where the key or the arguments are to blame.
 
-    The reply's own text is not passed on: it may quote what was to be stored.
+    It is told by its words: redis-py knows an error by how it begins, and Redis 6 puts the script's
+    name before those that a script meets. The reply's own text is not passed on: it may quote
+    what was to be stored.
     """
     if isinstance(reply, redis_errors.OutOfMemoryError) or _speaks_of(reply, _REFUSALS):
         return RedisRefused(f"Redis at {server} takes no writes now (memory or persistence).")
-    if isinstance(
-        reply,
-        redis_errors.ReadOnlyError | redis_errors.ClusterDownError | redis_errors.MasterDownError,
-    ):
+    failing_over = redis_errors.ReadOnlyError | redis_errors.ClusterDownError | redis_errors.MasterDownError
+    if isinstance(reply, failing_over) or _speaks_of(reply, _FAILOVER):
         return RedisUnavailable(f"Redis at {server} is failing over.")
     if isinstance(reply, redis_errors.NoPermissionError) or _speaks_of(reply, _CONFIGURATION):
         return RedisMisconfigured(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -25,23 +26,28 @@ from django_redis.pool import get_connection_factory
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from django_callcache.cache import commands
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.connections import Connections
 from django_callcache.cache.counters import CountsReader, PrefixCounts
 from django_callcache.cache.dictionaries import SharedDictionaries
 from django_callcache.cache.drivers import BlockingIo, run
+from django_callcache.cache.faults import fault_in
 from django_callcache.cache.multiplexer import AsyncIo
 from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
 from django_callcache.cache.sockets import timed
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.codec import Codec, Encoding, KeyRing
 from django_callcache.conf import UNSET, PrefixRule, as_redis_url, get_settings, parse_cache_options
-from django_callcache.outbox.stat_buckets import FIELDS, StatBuckets
+from django_callcache.outbox.stat_buckets import FIELDS, Growth, StatBuckets, add_command
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.ttl import HourlyProfile, Policy, make_policy
 
 DEFAULT_ALIAS = "default"
 """Name of a cache that is made by hand, outside ``CACHES``."""
+
+FLUSH_SECONDS = 1.0
+"""How long counts may take to Redis: they can be some megabytes."""
 
 _OF_THE_SYNC_POOL = frozenset(
     {
@@ -96,6 +102,8 @@ class Runtime:
         )
         self.breaker.when_opened(self.connections.release_waiters)
         self.blocking_io = BlockingIo(self.connections, self.breaker, self.options.deadline)
+        self._flush_io = BlockingIo(self.connections, self.breaker, FLUSH_SECONDS)
+        self._flush_lock = threading.Lock()
         self._async_io: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncIo] = (
             weakref.WeakKeyDictionary()
         )
@@ -107,8 +115,9 @@ class Runtime:
         io = self._async_io.get(loop)
         if io is None:
             # A driver holds its loop by its tasks, so a weak key alone never lets go of a closed one.
-            for closed in [other for other in self._async_io if other.is_closed()]:
-                del self._async_io[closed]
+            for other in [reference() for reference in self._async_io.keyrefs()]:
+                if other is not None and other.is_closed():
+                    self._async_io.pop(other, None)
             io = AsyncIo(self._connect_async, self.breaker, self.options.deadline)
             self._async_io[loop] = io
         return io
@@ -125,10 +134,21 @@ class Runtime:
         Raises:
             redis.exceptions.RedisError: It did not arrive; the counts wait for the next time.
         """
-        growth = self.counts_reader.growth(self.prefixes.counts())
-        if growth:
-            StatBuckets(self.client(), self.redis_keys).add(growth)
-        self.counts_reader.confirm()
+        with self._flush_lock:
+            growth = self.counts_reader.growth(self.prefixes.counts())
+            if growth:
+                run(self._add(growth))
+            self.counts_reader.confirm()
+
+    async def _add(self, growth: Growth) -> None:
+        # Not by the client: it keeps no deadline, and requests and the end of the process wait for this.
+        script, keys, arguments = add_command(self.redis_keys, growth)
+        started = time.monotonic_ns()
+        reply = await self._flush_io.ask(commands.evalsha(script, keys, arguments), started)
+        if isinstance(reply, redis.exceptions.NoScriptError):
+            reply = await self._flush_io.ask(commands.eval_(script, keys, arguments), started)
+        if isinstance(reply, redis.exceptions.ResponseError):
+            raise fault_in(reply, self.server) or reply
 
     def counted(self) -> dict[str, dict[str, int]]:
         """What this process has counted since it started, by prefix and name."""
@@ -161,10 +181,13 @@ class Runtime:
             prefix.codec.compress_with(self.dictionaries.of_prefix(prefix.name))
 
     def forget(self) -> None:
-        """Start anew in a forked child: sockets, locks and unreported counts are the parent's."""
+        """Start anew in a forked child: sockets, locks and counts are the parent's."""
         self.connections.forget()
         self.prefixes.forget()
-        self.counts_reader.skip(self.prefixes.counts())
+        for counts in self.prefixes.counts().values():
+            counts.forget()
+        self.counts_reader = CountsReader()
+        self._flush_lock = threading.Lock()
         self._async_io = weakref.WeakKeyDictionary()
         self._client = None
 
@@ -251,6 +274,7 @@ def runtime_of(server: Any, params: Mapping[str, Any]) -> Runtime:
         params.get("VERSION", 1),
         params.get("TIMEOUT", UNSET),
         params.get("KEY_FUNCTION"),
+        params.get("REVERSE_KEY_FUNCTION"),
     )
     known = _runtimes.get(key)
     if known is not None:

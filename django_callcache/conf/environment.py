@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from environ import Env  # type: ignore[import-untyped]
-from environ.fileaware_mapping import FileAwareMapping  # type: ignore[import-untyped]
+from environ import Env
+from environ.fileaware_mapping import FileAwareMapping
 
 from django_callcache.conf.parsing import Amount, Count, Seconds, read
 from django_callcache.conf.redis_urls import RedisAddress, part_credentials, split_addresses

@@ -227,9 +227,7 @@ class TestHung:
                 assert await face.set("a", 2) is False
             assert proxy.requested == requested
 
-    @pytest.mark.parametrize(
-        "method", ["get", "set", "get_many", "get_or_set", "delete_pattern", "keys", "incr"]
-    )
+    @pytest.mark.parametrize("method", ["get", "set", "get_or_set", "set_many", "delete_pattern"])
     async def test_stopped__every_kind_of_call(self, face_of, make_cache, start_redis, method):
         """A stopped process answers no call, connecting ones included, and every call returns."""
         server = start_redis()
@@ -287,7 +285,7 @@ class TestHung:
         for number in range(1, 5):
             assert await face.get(f"k{number}") == number
 
-    @pytest.mark.parametrize("method", ["set", "incr", "set_many", "delete_many"])
+    @pytest.mark.parametrize("method", ["set", "set_many", "delete_many"])
     async def test_synced__uncertain(self, face_of, make_cache, start_redis, method):
         """A recorded write whose answer is lost may have been made: the caller is told so."""
         server = start_redis()
@@ -373,7 +371,7 @@ class TestClosedConnections:
         right = {"get": value, "get_many": {"a": value, "b": 5}}[method]
         none = {"get": DEFAULT, "get_many": {}}[method]
         outcomes = []
-        for cut in range(80):
+        for cut in range(0, 80, 1 if method == "get" else 3):
             # A read is sent once more, on another connection: both are cut, or the first alone.
             for cuts in ([cut, cut], [cut])[: 2 - cut % 2]:
                 with Proxy(server.port, iter(cuts)) as proxy:
