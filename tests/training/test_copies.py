@@ -7,7 +7,6 @@ import datetime
 
 import pytest
 from django.conf import settings
-from django.test import override_settings
 from django.utils import timezone
 from django_redis.cache import RedisCache
 
@@ -168,12 +167,11 @@ class TestRestore:
         """A dictionary outlives the secret that it was sealed with: the loop seals it anew."""
         row = trained(site)
         for secrets in (["new", *site._runtime.settings.secrets], ["new"]):
-            with override_settings(CALLCACHE={**APP, "SECRETS": secrets}):
-                cache = make_cache(app={**APP, "SECRETS": secrets})
-                restore(cache)
-                cache.set("contact:0", contacts(NUMBER)[0])
-                assert dictionary_of(cache.redis_client(), "t:1:contact:0") == row.dictionary_id
-                assert cache.get("contact:0") == contacts(NUMBER)[0]
+            cache = make_cache(app={**APP, "SECRETS": secrets})
+            restore(cache)
+            cache.set("contact:0", contacts(NUMBER)[0])
+            assert dictionary_of(cache.redis_client(), "t:1:contact:0") == row.dictionary_id
+            assert cache.get("contact:0") == contacts(NUMBER)[0]
 
     def test_restore__unreadable_copy(self, site, caplog):
         """A copy that no secret opens is told of, and keeps nothing else from being restored."""
