@@ -83,6 +83,15 @@ def cache(redis_url):
 
 
 @pytest.fixture(autouse=True)
+def _same_settings():
+    """No test leaves settings behind: overrides that end in another order than they began would."""
+    before = settings._wrapped
+    yield
+    after, settings._wrapped = settings._wrapped, before
+    assert after is before, "an override of settings outlived the test"
+
+
+@pytest.fixture(autouse=True)
 def _empty_redis():
     """Each test finds Redis empty."""
     yield

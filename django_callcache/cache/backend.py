@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import redis
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django_redis.cache import RedisCache
 
 from django_callcache.cache.drivers import run
@@ -17,7 +20,7 @@ from django_callcache.cache.operations import Operations
 from django_callcache.cache.runtime import Runtime, runtime_of
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
 from django_callcache.codec import Codec, DictionaryRecords
-from django_callcache.conf import CacheOptions
+from django_callcache.conf import SOURCES, CacheOptions
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.ttl import Decision, HourlyProfile, Policy
 
@@ -44,6 +47,7 @@ class CallCache(RedisCache):
 
     @cached_property
     def _runtime(self) -> Runtime:
+        _in_use.add(self)
         return runtime_of(*self._stated)
 
     @cached_property
@@ -74,9 +78,13 @@ class CallCache(RedisCache):
     @key_func.setter
     def key_func(self, make: KeyFunction) -> None:
         self._key_function = make
+        self._forget("_value_keys", "blocking")
+
+    def _forget(self, *names: str) -> None:
+        """Make anew what was made by other settings or another key function."""
         self._native = None
-        for made_with_another in ("_value_keys", "blocking"):
-            self.__dict__.pop(made_with_another, None)
+        for name in names:
+            self.__dict__.pop(name, None)
 
     def close(self, **_: Any) -> None:
         """Called when a request ends. Connections stay: they belong to the process."""
@@ -242,3 +250,14 @@ class CallCache(RedisCache):
     def counted(self) -> Mapping[str, Mapping[str, int]]:
         """What this process has counted since it started: prefix to name to number."""
         return self._runtime.counted()
+
+
+_in_use: weakref.WeakSet[CallCache] = weakref.WeakSet()
+"""Objects that have been used: tests that override settings expect them to follow."""
+
+
+@receiver(setting_changed)
+def _forget_settings(*, setting: str, **_: object) -> None:
+    if setting in SOURCES:
+        for cache in list(_in_use):
+            cache._forget("_runtime", "_value_keys", "blocking")

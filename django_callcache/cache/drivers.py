@@ -209,6 +209,7 @@ def _revive(connection: Any, expires_at: int) -> None:
         _drop(connection)
     remaining = max((expires_at - time.monotonic_ns()) * 1e-9, 0.001)
     connection.socket_timeout = connection.socket_connect_timeout = remaining
+    connection.expires_at = expires_at
     connection.connect()
 
 

@@ -38,7 +38,7 @@ from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
 from django_callcache.cache.sockets import timed
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.codec import Codec, Encoding, KeyRing
-from django_callcache.conf import UNSET, PrefixRule, as_redis_url, get_settings, parse_cache_options
+from django_callcache.conf import SOURCES, UNSET, PrefixRule, as_redis_url, get_settings, parse_cache_options
 from django_callcache.outbox.stat_buckets import FIELDS, Growth, StatBuckets, add_command
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.ttl import HourlyProfile, Policy, make_policy
@@ -291,7 +291,7 @@ def runtimes() -> list[Runtime]:
 
 @receiver(setting_changed)
 def _forget_settings(*, setting: str, **_: object) -> None:
-    if setting in {"CACHES", "CALLCACHE", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "TIME_ZONE"}:
+    if setting in SOURCES:
         for runtime in runtimes():
             runtime.close()
         _runtimes.clear()

@@ -23,12 +23,12 @@ class DeadlineSocket(socket.socket):
 
     __slots__ = ("_armed", "expires_at")
 
-    def __init__(self, connected: socket.socket, timeout: float) -> None:
+    def __init__(self, connected: socket.socket, expires_at: int) -> None:
         super().__init__(fileno=connected.detach())
         self.settimeout(None)
-        self.expires_at = time.monotonic_ns() + int(timeout * 1e9)
+        self.expires_at = expires_at
         """When the call under way must be over, in nanoseconds of the monotonic clock."""
-        self._arm(timeout)
+        self._arm(max((expires_at - time.monotonic_ns()) * 1e-9, 0.001))
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read what is there, or wait for it until the deadline.
@@ -73,11 +73,13 @@ class TimedConnection:
 
     used_at: int = 0
     """When the last reply was read, in nanoseconds of the monotonic clock."""
+    expires_at: int = 0
+    """When a connection under way must be made, handshake included, in nanoseconds of the monotonic clock."""
     deadline_socket: DeadlineSocket | None = None
 
     def _connect(self) -> DeadlineSocket:
         connected = super()._connect()  # type: ignore[misc]
-        self.deadline_socket = DeadlineSocket(connected, self.socket_timeout)  # type: ignore[attr-defined]
+        self.deadline_socket = DeadlineSocket(connected, self.expires_at)
         return self.deadline_socket
 
 
@@ -85,6 +87,7 @@ class PatientConnection:
     """Mixed into a redis-py connection class whose socket cannot be replaced (TLS)."""
 
     used_at: int = 0
+    expires_at: int = 0
     deadline_socket: None = None
 
 

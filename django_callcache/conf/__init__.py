@@ -28,6 +28,7 @@ from django_callcache.conf.parsing import UNSET, Unset
 from django_callcache.conf.redis_urls import as_redis_url
 
 __all__ = [
+    "SOURCES",
     "UNSET",
     "AdminSettings",
     "CacheOptions",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django_callcache.service import CacheService
-
 from testproject.crm.models import Campaign
 from testproject.crm.records import Record, campaign_record
 

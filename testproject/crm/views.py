@@ -12,9 +12,9 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
-from django_callcache.service import CacheService
 
 from django_callcache.exceptions import CallCacheError
+from django_callcache.service import CacheService
 from testproject.crm.forms import CallForm
 from testproject.crm.models import Call, Campaign, Contact
 from testproject.crm.recording import record_call

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 
 import pytest
 from django.core.cache import caches
-from django.test import override_settings
 
 from testproject.parts.missing import PartMissing
 from testproject.parts.redis_server import RedisServer
@@ -43,16 +42,16 @@ class Face:
 
 
 @pytest.fixture
-def make_caches():
+def make_caches(settings):
     """Make caches of a dict of aliases; they are forgotten after the test."""
-    with ExitStack() as stack:
 
-        def make(aliases, app=APP):
-            stated = {alias: {"BACKEND": BACKEND, **settings} for alias, settings in aliases.items()}
-            stack.enter_context(override_settings(CACHES=stated, CALLCACHE=app))
-            return [caches[alias] for alias in aliases]
+    def make(aliases, app=APP):
+        # By the fixture that tests change settings with, so that all of them end in one order.
+        settings.CACHES = {alias: {"BACKEND": BACKEND, **stated} for alias, stated in aliases.items()}
+        settings.CALLCACHE = app
+        return [caches[alias] for alias in aliases]
 
-        yield make
+    return make
 
 
 @pytest.fixture

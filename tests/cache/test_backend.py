@@ -69,6 +69,7 @@ class TestDropIn:
         assert "a" in cache
         assert "b" not in cache
 
+    @pytest.mark.django_db
     def test_close(self, make_cache):
         """The end of a request closes nothing that the next would have to open."""
         cache = make_cache()
@@ -78,6 +79,18 @@ class TestDropIn:
         cache.close()
         assert cache.get("a") == 1
         assert len(cache.blocking._runtime.connections) == before
+
+
+class TestSettings:
+    def test_override__another_secret(self, make_cache, settings):
+        """A cache object that was used follows settings that a test overrides, there and back."""
+        cache = make_cache()
+        cache.set("a", "by the first secret")
+        first = settings.SECRET_KEY
+        settings.SECRET_KEY = "another"
+        assert cache.get("a") is None
+        settings.SECRET_KEY = first
+        assert cache.get("a") == "by the first secret"
 
 
 class TestProperties:

@@ -88,7 +88,7 @@ class TestBlockingIo:
     def test_ask__deadline_after_an_idle_time(self, make_cache, start_redis):
         """The check of an idle connection leaves the deadline as it was."""
         with Proxy(start_redis().port) as proxy:
-            cache = make_cache(proxy.url, DEADLINE=0.4)
+            cache = make_cache(proxy.url, DEADLINE=1)
             assert cache.set("a", 1)
             connection = cache.blocking._io._connections.take(0)
             connection.used_at -= 2_000_000_000

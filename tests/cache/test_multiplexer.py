@@ -117,14 +117,15 @@ class TestTimeouts:
     async def test_timeout__fails_all_and_reconnects(self, make_cache, server):
         """A late reply ends the connection: every call that waits degrades, the next gets a new one."""
         with Proxy(server.port) as proxy:
-            cache = make_cache(proxy.url, DEADLINE=0.4)
+            cache = make_cache(proxy.url, DEADLINE=1)
             await cache.aset_many({f"k{number}": number for number in range(20)})
             proxy.is_silent = True
+            before = proxy.connections
             found = await asyncio.gather(*(cache.aget(f"k{number}", "none") for number in range(20)))
             assert found == ["none"] * 20
             proxy.is_silent = False
             assert await cache.aget("k3") == 3
-            assert proxy.connections == 2
+            assert proxy.connections == before + 1
 
     async def test_timeout__many_pending_count_once(self, make_cache, server):
         """However many calls a hung connection takes along, it is one failure to the breaker."""
@@ -189,7 +190,7 @@ class TestLoops:
             assert asyncio.run(work(number)) == number
         gc.collect()
         admin.ping()
-        assert len(own_connections(admin)) == 0
+        wait_until(lambda: not own_connections(admin))
 
     def test_loops__at_the_same_time(self, make_cache, server):
         """Threads with loops of their own do not meet."""
@@ -235,7 +236,7 @@ class TestLoops:
         gc.collect()
         admin = cache.redis_client()
         admin.ping()
-        assert len(own_connections(admin)) == 0
+        wait_until(lambda: not own_connections(admin))
 
     async def test_hung_while_connecting__leaves_nothing_open(self, make_cache, server):
         """A connection that could not be made in time is closed."""

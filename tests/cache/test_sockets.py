@@ -16,7 +16,7 @@ def pair():
     with socket.create_server((LOOPBACK, 0)) as listener:
         ours = socket.create_connection(listener.getsockname())
         theirs, _ = listener.accept()
-    deadline_socket = DeadlineSocket(ours, 10.0)
+    deadline_socket = DeadlineSocket(ours, in_seconds(10))
     yield deadline_socket, theirs
     deadline_socket.close()
     theirs.close()
