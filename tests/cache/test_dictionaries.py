@@ -201,6 +201,7 @@ class TestSharing:
 
     def test_flush__reads_what_is_current(self, trained, make_cache):
         """A process learns with its first flush what to compress new values with."""
+        current = trained.codec_for("lead:1")._dictionary.id
         cache = make_cache(app={**APP, "STATS": {"FLUSH_INTERVAL": 0.05}})
         codec = cache.codec_for("lead:1")
         thread = Flusher()
@@ -210,7 +211,7 @@ class TestSharing:
             time.sleep(0.01)
         thread.finish()
 
-        assert codec._dictionary.id == trained.codec_for("lead:1")._dictionary.id
+        assert codec._dictionary.id == current
 
 
 class TestProcesses:
