@@ -50,8 +50,20 @@ class Undecodable(CallCacheError):
     """Bytes that cannot be verified or decoded; a reader treats them as a miss."""
 
 
+class UnknownDictionary(Undecodable):
+    """A value that is in order, but needs a zstd dictionary that is not known here."""
+
+    def __init__(self, dictionary_id: bytes) -> None:
+        super().__init__(f"the zstd dictionary {dictionary_id.hex()} is not known")
+        self.dictionary_id = dictionary_id
+
+
 class ValueTooLarge(CallCacheError, ValueError):
     """A value that would take more bytes than the cache allows; nothing was stored."""
+
+
+class TrainingRefused(CallCacheError):
+    """A dictionary was not trained, or not kept, and nothing has changed; the message says why."""
 
 
 class SyncError(CallCacheError):

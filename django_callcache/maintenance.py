@@ -24,6 +24,7 @@ from django_callcache.stats.collect import Collected, collect
 from django_callcache.sync.leader import LoopLease
 from django_callcache.sync.remote import RemoteStore
 from django_callcache.sync.sync_pass import SyncPass, SyncReport
+from django_callcache.training import restore
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Report:
 def run_once(
     alias: str, *, remote: RemoteStore | None = None, may_go_on: Callable[[], bool] = lambda: True
 ) -> Report:
-    """Collect statistics, push what waits for the remote store, and prune old rows.
+    """Collect statistics, restore dictionaries, push what waits for the remote store, and prune old rows.
 
     Args:
         alias: A key of ``CACHES``.
@@ -81,6 +82,8 @@ def run_once(
     try:
         with _noted(report, "collect"):
             report.collected = collect(StatBuckets(cache.redis_client(), cache.redis_keys), cache.alias)
+        with _noted(report, "dictionaries"):
+            restore(cache)
         with _noted(report, "sync"):
             _sync(cache, report, remote, lambda: may_go_on() and lease.keep())
         with _noted(report, "prune"):
@@ -143,6 +146,10 @@ class CacheValues:
     def encode(self, entry: DirtyEntry, value: object) -> bytes:
         """Return a value as the cache holds it under an entry's key."""
         return self._cache.codec_for(_key_of(entry)).encode(value, entry.redis_key)
+
+    def independent(self, entry: DirtyEntry, blob: bytes) -> bytes:
+        """Return the same value in bytes that no dictionary of this deployment is needed for."""
+        return self._cache.codec_for(_key_of(entry)).independent(blob, entry.redis_key)
 
 
 def _key_of(entry: DirtyEntry) -> str:

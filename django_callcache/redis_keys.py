@@ -96,6 +96,10 @@ class RedisKeys:
         """HyperLogLog: the keys read in an hour."""
         return self._stats + b"distinct:%d:%b" % (hour, prefix.encode())
 
+    def dictionaries(self) -> bytes:
+        """Hash: zstd dictionaries by id, and which prefix uses which; lost as one or not at all."""
+        return self.root + b"dictionaries"
+
     def origin(self) -> bytes:
         """String: the id of this Redis in the eyes of the remote store."""
         return self._sync + b"origin"

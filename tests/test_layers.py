@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "django_callcache"
 FLOORS = (
     {"redis_keys", "conf", "exceptions", "signals", "models", "loop", "lua", "failpoints", "ttl"},
     {"codec", "outbox", "alerts"},
-    {"cache", "stats", "sync", "warm"},
+    {"cache", "stats", "sync", "training", "warm"},
     {"service", "decorators", "checks", "metrics", "admin", "maintenance", "contrib", "templatetags"},
     {"apps", "views", "management", "migrations", "asgi"},
     {"urls"},

@@ -5,14 +5,20 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.admin.sites import AdminSite
 
-from django_callcache.admin.histories import CacheOperationAdmin, CacheStatAdmin, SyncRunAdmin
+from django_callcache.admin.histories import (
+    CacheOperationAdmin,
+    CacheStatAdmin,
+    CompressionDictionaryAdmin,
+    SyncRunAdmin,
+)
 from django_callcache.admin.pages import DashboardAdmin
-from django_callcache.models import CacheOperation, CacheStat, Dashboard, SyncRun
+from django_callcache.models import CacheOperation, CacheStat, CompressionDictionary, Dashboard, SyncRun
 
 PAGES = {
     Dashboard: DashboardAdmin,
     CacheStat: CacheStatAdmin,
     SyncRun: SyncRunAdmin,
+    CompressionDictionary: CompressionDictionaryAdmin,
     CacheOperation: CacheOperationAdmin,
 }
 

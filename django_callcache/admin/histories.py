@@ -20,7 +20,7 @@ from django_callcache.admin.aliases import aliases_of, is_denied
 from django_callcache.admin.frame import may_audit
 from django_callcache.admin.numbers import duration, number, percent
 from django_callcache.conf import get_settings
-from django_callcache.models import CacheOperation, CacheStat, SyncRun
+from django_callcache.models import CacheOperation, CacheStat, CompressionDictionary, SyncRun
 from django_callcache.stats.series import Totals, percentile
 
 if TYPE_CHECKING:
@@ -157,6 +157,35 @@ class SyncRunAdmin(ReadOnly):
     @admin.display(description=_("duration"), ordering="duration_seconds")
     def duration(self, run: SyncRun) -> str:
         return duration(run.duration_seconds)
+
+
+class CompressionDictionaryAdmin(ReadOnly):
+    """Copies of dictionaries."""
+
+    list_display = ("trained_at", "alias", "prefix_text", "dictionary_id", "size", "saved", "is_current")
+    list_filter = ("alias", "is_current")
+    ordering = ("alias", "prefix", "-trained_at")
+    fields = (
+        "alias",
+        "prefix_text",
+        "dictionary_id",
+        "size",
+        "samples",
+        "bytes_before",
+        "bytes_after",
+        "saved",
+        "trained_at",
+        "is_current",
+        "retired_at",
+    )
+
+    @admin.display(description=_("prefix"), ordering="prefix")
+    def prefix_text(self, row: CompressionDictionary) -> str:
+        return code(row.prefix)
+
+    @admin.display(description=_("saved"))
+    def saved(self, row: CompressionDictionary) -> str:
+        return percent(row.saved)
 
 
 class CacheOperationAdmin(ReadOnly):

@@ -19,7 +19,7 @@ from django_callcache.cache.flusher import flush_if_late, keep_flushing
 from django_callcache.cache.operations import Operations
 from django_callcache.cache.runtime import Runtime, runtime_of
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
-from django_callcache.codec import Codec
+from django_callcache.codec import Codec, DictionaryRecords
 from django_callcache.conf import SOURCES, CacheOptions
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.ttl import Decision, HourlyProfile, Policy
@@ -201,6 +201,30 @@ class CallCache(RedisCache):
     def codec_for(self, key: str) -> Codec:
         """What turns the values of a key into bytes and back."""
         return self._runtime.prefixes.of(key).codec
+
+    def prefix_of(self, key: str) -> str:
+        """The name of the prefix whose rule, counts and dictionary hold for a key."""
+        return self._runtime.prefixes.of(key).name
+
+    @property
+    def glob(self) -> bytes:
+        """A pattern for SCAN that every value of this alias matches, whatever its version."""
+        return self._value_keys.everything()
+
+    @property
+    def dictionary_records(self) -> DictionaryRecords:
+        """What seals and opens the zstd dictionaries that this alias keeps in Redis."""
+        return self._runtime.dictionaries.records
+
+    def read_dictionaries(self) -> None:
+        """Learn every zstd dictionary in Redis now, instead of in a few seconds or when a value needs it.
+
+        For programs that write much as soon as they start.
+
+        Raises:
+            redis.exceptions.RedisError: Redis did not answer, or refuses.
+        """
+        self._runtime.read_dictionaries(all_of_them=True)
 
     def policy_for(self, key: str) -> Policy:
         """What chooses the TTL of a key where its writer leaves the timeout open."""

@@ -1,4 +1,4 @@
-"""The timer that takes counts to Redis and brings the profile of all processes back."""
+"""The timer that takes counts to Redis and brings back what all processes share: profile, dictionaries."""
 
 from __future__ import annotations
 
@@ -65,6 +65,8 @@ class Flusher:
                 _flush(runtime)
                 if with_profile:
                     _read_profile(runtime)
+                if with_profile or not runtime.dictionaries.was_read:
+                    _read_dictionaries(runtime)
 
 
 def _flush(runtime: Runtime) -> None:
@@ -81,6 +83,13 @@ def _read_profile(runtime: Runtime) -> None:
         runtime.read_profile()
     except redis.RedisError as error:
         logger.debug("alias=%s profile=late error=%s", runtime.alias, type(error).__name__)
+
+
+def _read_dictionaries(runtime: Runtime) -> None:
+    try:
+        runtime.read_dictionaries()
+    except redis.RedisError as error:
+        logger.debug("alias=%s dictionaries=late error=%s", runtime.alias, type(error).__name__)
 
 
 _flusher = Flusher()

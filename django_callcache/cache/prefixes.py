@@ -114,6 +114,11 @@ class Prefixes:
         with self._lock:
             return {prefix.name: prefix.counts for prefix in self._all()}
 
+    def each(self) -> list[Prefix]:
+        """Every prefix seen so far, those of rules included."""
+        with self._lock:
+            return [*self._all(), self._bare]
+
     def forget_decisions(self) -> None:
         """Let every policy decide anew."""
         with self._lock:

@@ -30,6 +30,7 @@ from django_callcache.cache import commands
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.connections import Connections
 from django_callcache.cache.counters import CountsReader, PrefixCounts
+from django_callcache.cache.dictionaries import SharedDictionaries
 from django_callcache.cache.drivers import BlockingIo, run
 from django_callcache.cache.faults import fault_in
 from django_callcache.cache.multiplexer import AsyncIo
@@ -90,6 +91,7 @@ class Runtime:
         self.redis_keys = RedisKeys(key_prefix)
         self._key_ring = KeyRing(self.settings.secrets)
         self.profile = HourlyProfile({})
+        self.dictionaries = SharedDictionaries(self.alias, self._key_ring, self.redis_keys.dictionaries())
         self.prefixes = Prefixes(self.options.rules, self._make_prefix, self.settings.stats.max_prefixes)
         self.counts_reader = CountsReader()
         self._pool = _pool_of(server, params.get("OPTIONS") or {})
@@ -160,6 +162,24 @@ class Runtime:
         self.profile = HourlyProfile(StatBuckets(self.client(), self.redis_keys).profile())
         self.prefixes.forget_decisions()
 
+    def read_dictionaries(self, *, all_of_them: bool = False) -> None:
+        """Read which prefixes have a zstd dictionary now, and use it for what is written from now on.
+
+        Args:
+            all_of_them: Learn the dictionaries of old values too, instead of when one is met.
+
+        Raises:
+            redis.exceptions.RedisError: Nothing was learnt, and nothing changes.
+        """
+
+        async def ask(*words: str | bytes) -> Any:
+            return self.client().execute_command(*words)  # type: ignore[no-untyped-call]
+
+        read = self.dictionaries.read_all if all_of_them else self.dictionaries.refresh
+        run(read(ask))
+        for prefix in self.prefixes.each():
+            prefix.codec.compress_with(self.dictionaries.of_prefix(prefix.name))
+
     def forget(self) -> None:
         """Start anew in a forked child: sockets, locks and counts are the parent's."""
         self.connections.forget()
@@ -186,11 +206,13 @@ class Runtime:
             max_value_bytes=options.max_value_bytes,
             max_raw_bytes=options.max_raw_bytes,
         )
+        codec = Codec(self.alias, self._key_ring, encoding, self.dictionaries.known)
+        codec.compress_with(self.dictionaries.of_prefix(name))
         return Prefix(
             name,
             rule,
             TtlClock(self._policy_of(rule), lambda: self.profile),
-            Codec(self.alias, self._key_ring, encoding),
+            codec,
             PrefixCounts(self.settings.stats.max_keys),
         )
 

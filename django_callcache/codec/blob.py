@@ -9,8 +9,9 @@
     payload
     last 16      seal: see ``django_callcache.codec.sealing``
 
-Numbers are big endian. Whatever comes before the payload is the header; its own first bytes say where it
-ends. Taking a blob apart proves nothing about it: only its seal does.
+The payload of a value with a dictionary is a zstd frame without its magic number. Numbers are big endian.
+Whatever comes before the payload is the header; its own first bytes say where it ends. Taking a blob apart
+proves nothing about it: only its seal does.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ KNOWN_FLAGS = ZSTD | DICTIONARY | AEAD | TAGS
 
 PLAIN_HEADER_BYTES = 4
 """Length of a header without flags."""
+START_BYTES = 8
+"""As much of a value as tells which dictionary it needs."""
+KEY_ID = slice(2, 4)
 SEAL_BYTES = 16
 STAMP_BYTES = 8
 MAX_STAMPS = 255
@@ -81,7 +85,7 @@ def parse(blob: bytes) -> Blob:
         raise Undecodable("the header is cut short")
     return Blob(
         format=value_format,
-        key_id=blob[2:4],
+        key_id=blob[KEY_ID],
         dictionary_id=dictionary_id,
         raw_length=raw_length,
         stamps=stamps,
@@ -89,6 +93,13 @@ def parse(blob: bytes) -> Blob:
         payload=blob[position:end],
         seal=blob[end:],
     )
+
+
+def dictionary_id_of(start: bytes) -> bytes | None:
+    """Return the id of the dictionary that a value says it needs, by its first `START_BYTES`, unverified."""
+    if len(start) < START_BYTES or start[0] not in FORMATS or not start[1] & DICTIONARY:
+        return None
+    return start[PLAIN_HEADER_BYTES:START_BYTES]
 
 
 def _refuse_unknown(value_format: int, flags: int) -> None:

@@ -12,7 +12,8 @@ from hmac import compare_digest
 from typing import Any, NamedTuple
 
 from django_callcache.codec import blob as layout
-from django_callcache.codec.compression import compress, decompress
+from django_callcache.codec.compression import Dictionary, compress, decompress
+from django_callcache.codec.dictionaries import Dictionaries
 from django_callcache.codec.encoding import Encoding
 from django_callcache.codec.sealing import KeyRing, sealed_name
 from django_callcache.codec.serializers import SERIALIZERS
@@ -23,7 +24,18 @@ _PLAIN_OVERHEAD = layout.PLAIN_HEADER_BYTES + layout.SEAL_BYTES
 _HEADER = slice(layout.PLAIN_HEADER_BYTES)
 _PAYLOAD = slice(layout.PLAIN_HEADER_BYTES, -layout.SEAL_BYTES)
 _SEAL = slice(-layout.SEAL_BYTES, None)
+_START = slice(layout.START_BYTES)
+_LENGTH = slice(layout.START_BYTES, layout.START_BYTES + 4)
+_FRAME = slice(layout.START_BYTES + 4, -layout.SEAL_BYTES)
+_BY_DICTIONARY = layout.ZSTD | layout.DICTIONARY
 _INTEGER_STARTS = frozenset(b"-0123456789")
+_DICTIONARY_COSTS = 8
+"""Bytes that id and length add to a value compressed with a dictionary."""
+_TOO_SHORT = 32
+"""Serialized bytes below which a dictionary is not tried: frame and header alone take 20."""
+DICTIONARY_REACH = 64 * 1024
+"""Serialized bytes above which a dictionary is not used: the tables made for it are small, and a large value
+compresses better without."""
 _LOADS = {serializer.format: serializer.loads for serializer in SERIALIZERS.values()}
 
 
@@ -34,6 +46,32 @@ class Tagged(NamedTuple):
     stamps: tuple[bytes, ...]
 
 
+class Compressed(NamedTuple):
+    """A serialized value, compressed where that saves bytes."""
+
+    flags: int
+    extension: bytes
+    """What the flags add to the header."""
+    payload: bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that the value takes in Redis, header and seal included."""
+        return _PLAIN_OVERHEAD + len(self.extension) + len(self.payload)
+
+
+class _Writer(NamedTuple):
+    """What new values are compressed with."""
+
+    dictionary: Dictionary
+    start: bytes
+    """The header up to the length."""
+    hasher: blake2b
+    """Has taken in the start."""
+    longest: int
+    """Serialized bytes up to which it is used."""
+
+
 class Codec:
     """Encode and decode the values of one cache alias. Any number of threads may share one.
 
@@ -41,25 +79,34 @@ class Codec:
         alias: Name of the cache; part of every seal, so that caches do not read each other's values.
         ring: Keys to seal and verify with.
         encoding: How new values are written. Reading takes only ``max_raw_bytes`` from it.
+        dictionaries: What values are read with that were compressed with a dictionary.
     """
 
     __slots__ = (
+        "_dictionaries",
         "_dumps",
         "_encoding",
         "_hasher",
         "_header",
         "_key",
         "_openings",
+        "_openings_by_dictionary",
         "_plain_below",
+        "_plain_below_without",
         "_ring",
         "_scope",
+        "_writer",
     )
 
-    def __init__(self, alias: str, ring: KeyRing, encoding: Encoding) -> None:
+    def __init__(
+        self, alias: str, ring: KeyRing, encoding: Encoding, dictionaries: Dictionaries | None = None
+    ) -> None:
         if "\0" in alias:
             raise ValueError("the name of a cache cannot contain a zero byte")
         serializer = SERIALIZERS[encoding.serializer]
         self._encoding = encoding
+        self._dictionaries = Dictionaries() if dictionaries is None else dictionaries
+        self._writer: _Writer | None = None
         self._ring = ring
         self._key = ring.first
         self._dumps = serializer.dumps
@@ -69,6 +116,9 @@ class Codec:
         # Shorter payloads need neither compression nor a look at the limits.
         limits = [encoding.max_raw_bytes + 1, encoding.max_value_bytes - _PLAIN_OVERHEAD + 1]
         self._plain_below = min([*limits, encoding.compress_threshold] if encoding.compress else limits)
+        self._plain_below_without = self._plain_below
+        # What verified values begin with that need a dictionary, and what opens them.
+        self._openings_by_dictionary: dict[bytes, tuple[blake2b, Dictionary]] = {}
         # Every header without flags that a readable blob can have. Of keys that share an id the first
         # is found here, the others by _open.
         self._openings: dict[bytes, tuple[blake2b, Callable[[bytes], Any]]] = {}
@@ -76,6 +126,26 @@ class Codec:
             for value_format, loads in _LOADS.items():
                 header = bytes((value_format, 0)) + key.id
                 self._openings[header] = key.hasher(header + self._scope), loads
+
+    @property
+    def encoding(self) -> Encoding:
+        """How new values are written."""
+        return self._encoding
+
+    def compress_with(self, dictionary: Dictionary | None) -> None:
+        """Use a dictionary for values written from now on, or none; no effect where nothing is compressed."""
+        if dictionary is None or not self._encoding.compress:
+            self._writer, self._plain_below = None, self._plain_below_without
+            return
+        encoding = self._encoding
+        start = bytes((self._header[0], _BY_DICTIONARY)) + self._key.id + dictionary.id
+        longest = min(DICTIONARY_REACH, encoding.max_raw_bytes, encoding.max_value_bytes - _PLAIN_OVERHEAD)
+        self._writer = _Writer(dictionary, start, self._key.hasher(start), longest)
+        self._plain_below = min(self._plain_below_without, _TOO_SHORT)
+
+    @property
+    def _dictionary(self) -> Dictionary | None:
+        return None if self._writer is None else self._writer.dictionary
 
     def encode(self, value: object, redis_key: bytes) -> bytes:
         """Turn a value into what is stored at a Redis key.
@@ -94,13 +164,28 @@ class Codec:
                 pass
         payload = self._dumps(value)
         if len(payload) >= self._plain_below:
-            return self._encode_with_care(payload, redis_key, ())
+            writer = self._writer
+            if writer is not None and len(payload) <= writer.longest:
+                return self._encode_by_dictionary(payload, redis_key, writer)
+            return self._encode_with_care(self._header[0], payload, redis_key, (), None)
         if 0 in redis_key:
             redis_key = sealed_name(redis_key)
         hasher = self._hasher.copy()
         hasher.update(redis_key + b"\0")
         hasher.update(payload)
         return self._header + payload + hasher.digest()
+
+    def encode_alike(self, value: object, redis_key: bytes) -> bytes:
+        """Encode to the same bytes whenever the value is the same: without the dictionary of the day.
+
+        For what Redis compares, such as members of sets.
+
+        Raises:
+            Exception: As for ``encode``.
+        """
+        if self._writer is None or type(value) is int:
+            return self.encode(value, redis_key)
+        return self._encode_with_care(self._header[0], self._dumps(value), redis_key, (), None)
 
     def encode_tagged(self, value: object, redis_key: bytes, stamps: Sequence[bytes]) -> bytes:
         """Turn a value into what is stored at a Redis key, with the stamps of its tags.
@@ -118,7 +203,9 @@ class Codec:
             raise ValueError(
                 f"at most {layout.MAX_STAMPS} stamps of {layout.STAMP_BYTES} bytes each are possible"
             )
-        return self._encode_with_care(self._dumps(value), redis_key, stamps)
+        return self._encode_with_care(
+            self._header[0], self._dumps(value), redis_key, stamps, self._dictionary
+        )
 
     def decode(self, blob: bytes, redis_key: bytes) -> Any:
         """Turn what was found at a Redis key into the value that was stored there.
@@ -131,6 +218,9 @@ class Codec:
         if opening is None:
             if blob and blob[0] in _INTEGER_STARTS:
                 return _integer(blob)
+            known = self._openings_by_dictionary.get(blob[_START])
+            if known is not None:
+                return self._decode_by_dictionary(blob, redis_key, *known)
             return self.decode_tagged(blob, redis_key).value
         hasher, loads = opening
         payload = blob[_PAYLOAD]
@@ -163,23 +253,95 @@ class Codec:
         except Exception as error:
             raise Undecodable("the value cannot be loaded") from error
 
-    def _encode_with_care(self, raw: bytes, redis_key: bytes, stamps: Sequence[bytes]) -> bytes:
+    def serialized(self, blob: bytes, redis_key: bytes) -> bytes | None:
+        """Return what a value was serialized to, verified and not loaded; None for an integer.
+
+        Raises:
+            Undecodable: As for ``decode``.
+        """
+        if blob and blob[0] in _INTEGER_STARTS:
+            return None
+        return self._open(layout.parse(blob), redis_key)
+
+    def independent(self, blob: bytes, redis_key: bytes) -> bytes:
+        """Return the same value in bytes that can be read without a dictionary, for those who have none.
+
+        Raises:
+            Undecodable: As for ``decode``.
+            ValueTooLarge: It exceeds ``max_value_bytes`` so.
+        """
+        if layout.dictionary_id_of(blob[: layout.START_BYTES]) is None:
+            return blob
+        parts = layout.parse(blob)
+        return self._encode_with_care(
+            parts.format, self._open(parts, redis_key), redis_key, parts.stamps, None
+        )
+
+    def compressed(self, raw: bytes, dictionary: Dictionary | None) -> Compressed:
+        """Compress what a value was serialized to, with a dictionary or without, where that saves bytes."""
+        encoding = self._encoding
+        length = len(raw).to_bytes(4, "big")
+        if dictionary is not None and len(raw) <= DICTIONARY_REACH:
+            frame = dictionary.compress(raw, encoding.compress_level)
+            if _DICTIONARY_COSTS + len(frame) < len(raw):
+                return Compressed(layout.ZSTD | layout.DICTIONARY, dictionary.id + length, frame)
+        if encoding.compress and len(raw) >= encoding.compress_threshold:
+            frame = compress(raw, encoding.compress_level)
+            if len(length) + len(frame) < len(raw):
+                return Compressed(layout.ZSTD, length, frame)
+        return Compressed(0, b"", raw)
+
+    def _encode_by_dictionary(self, raw: bytes, redis_key: bytes, writer: _Writer) -> bytes:
+        """The same as `_encode_with_care`, spelled out for the small values that dictionaries are for."""
+        frame = writer.dictionary.compress(raw, self._encoding.compress_level)
+        if _DICTIONARY_COSTS + len(frame) >= len(raw):
+            return self._encode_with_care(self._header[0], raw, redis_key, (), None)
+        if 0 in redis_key:
+            redis_key = sealed_name(redis_key)
+        length = len(raw).to_bytes(4, "big")
+        hasher = writer.hasher.copy()
+        hasher.update(length + self._scope + redis_key + b"\0")
+        hasher.update(frame)
+        return writer.start + length + frame + hasher.digest()
+
+    def _decode_by_dictionary(
+        self, blob: bytes, redis_key: bytes, hasher: blake2b, dictionary: Dictionary
+    ) -> Any:
+        """The same as `decode_tagged`, spelled out for values that begin as one that was verified before."""
+        length, frame = blob[_LENGTH], blob[_FRAME]
+        hasher = hasher.copy()
+        hasher.update(length + self._scope + sealed_name(redis_key) + b"\0")
+        hasher.update(frame)
+        raw_length = int.from_bytes(length, "big")
+        if not compare_digest(hasher.digest(), blob[_SEAL]) or raw_length > self._encoding.max_raw_bytes:
+            return self.decode_tagged(blob, redis_key).value
+        payload = dictionary.decompress(frame, raw_length)
+        try:
+            return _LOADS[blob[0]](payload)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise Undecodable("the value cannot be loaded") from error
+
+    def _encode_with_care(
+        self,
+        value_format: int,
+        raw: bytes,
+        redis_key: bytes,
+        stamps: Sequence[bytes],
+        dictionary: Dictionary | None,
+    ) -> bytes:
         """Seal a payload that may be compressed, too large or tagged."""
         encoding = self._encoding
         if len(raw) > encoding.max_raw_bytes:
             raise ValueTooLarge(
                 f"{len(raw):,} serialized bytes exceed max_raw_bytes, {encoding.max_raw_bytes:,}"
             )
-        flags, extension, payload = 0, b"", raw
-        if encoding.compress and len(raw) >= encoding.compress_threshold:
-            compressed = compress(raw, encoding.compress_level)
-            length = len(raw).to_bytes(4, "big")
-            if len(length) + len(compressed) < len(raw):
-                flags, extension, payload = layout.ZSTD, length, compressed
+        flags, extension, payload = self.compressed(raw, dictionary)
         if stamps:
             flags |= layout.TAGS
             extension += bytes((len(stamps),)) + b"".join(stamps)
-        header = bytes((self._header[0], flags)) + self._key.id + extension
+        header = bytes((value_format, flags)) + self._key.id + extension
         size = len(header) + len(payload) + layout.SEAL_BYTES
         if size > encoding.max_value_bytes:
             raise ValueTooLarge(
@@ -191,15 +353,12 @@ class Codec:
 
     def _open(self, parts: layout.Blob, redis_key: bytes) -> bytes:
         """Verify a blob, then give its serialized value."""
-        if parts.dictionary_id is not None:
-            raise Undecodable(
-                "the value needs a zstd dictionary (dictionary flag), which this release does not read"
-            )
         keys = self._ring.keys_named(parts.key_id)
         if not keys:
             raise Undecodable(f"no secret has the key id {parts.key_id.hex()}")
         opening = parts.header + self._scope + sealed_name(redis_key) + b"\0"
-        if not any(compare_digest(key.seal(opening, parts.payload), parts.seal) for key in keys):
+        fitting = [key for key in keys if compare_digest(key.seal(opening, parts.payload), parts.seal)]
+        if not fitting:
             raise Undecodable("the seal does not fit")
         if parts.raw_length is None:
             return parts.payload
@@ -207,7 +366,13 @@ class Codec:
             raise Undecodable(
                 f"{parts.raw_length:,} raw bytes exceed max_raw_bytes, {self._encoding.max_raw_bytes:,}"
             )
-        return decompress(parts.payload, parts.raw_length)
+        if parts.dictionary_id is None:
+            return decompress(parts.payload, parts.raw_length)
+        dictionary = self._dictionaries.find(parts.dictionary_id)
+        start = parts.header[_START]
+        if start[1] == _BY_DICTIONARY:
+            self._openings_by_dictionary.setdefault(start, (fitting[0].hasher(start), dictionary))
+        return dictionary.decompress(parts.payload, parts.raw_length)
 
 
 def _integer(blob: bytes) -> int:

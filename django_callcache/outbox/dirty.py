@@ -7,7 +7,7 @@ an entry leaves the outbox when it is acknowledged and was not written again mea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -178,6 +178,12 @@ class DirtyEntries:
             ),
         )
         return bool(taken)
+
+    def blobs(self) -> Iterator[bytes | None]:
+        """Yield the bytes of every entry that waits; None for one in a format this release does not know."""
+        for bucket in self._keys.outboxes():
+            for redis_key, payload in self._client.hscan_iter(bucket.payload):
+                yield parse_payload(redis_key, payload, 0).blob if _is_known(payload) else None
 
     def depth(self) -> int:
         """Count the keys that wait, lent ones included."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from django_callcache.exceptions import RemoteRejected, Undecodable
+from django_callcache.exceptions import RemoteRejected, Undecodable, UnknownDictionary, ValueTooLarge
 from django_callcache.outbox.dirty import DirtyEntry
 from django_callcache.sync.remote import Conflict, RemoteRow
 
@@ -38,6 +38,9 @@ class Values(Protocol):
     def encode(self, entry: DirtyEntry, value: object) -> bytes:
         """Return a value as the cache holds it under an entry's key."""
 
+    def independent(self, entry: DirtyEntry, blob: bytes) -> bytes:
+        """Return the same value in bytes that no dictionary of this deployment is needed for."""
+
 
 def row_of(entry: DirtyEntry, values: Values, now_ms: int) -> RemoteRow:
     """Return the row of an entry.
@@ -48,7 +51,8 @@ def row_of(entry: DirtyEntry, values: Values, now_ms: int) -> RemoteRow:
         now_ms: The clock of Redis, by which the entry expires.
 
     Raises:
-        RemoteRejected: No remote store can take the entry's key.
+        RemoteRejected: No remote store can take the entry's key, or the value needs a zstd dictionary that
+            is not known here: it waits.
     """
     ensure_key(entry.remote_key)
     row = RemoteRow(
@@ -64,9 +68,22 @@ def row_of(entry: DirtyEntry, values: Values, now_ms: int) -> RemoteRow:
     try:
         value = values.decode(entry, entry.blob)
         return replace(row, value=value, size=json_size(value))
-    except (Undecodable, NotExact):
-        payload = base64.b64encode(entry.blob).decode()
-        return replace(row, codec=SEALED, payload=payload, size=len(payload))
+    except UnknownDictionary as error:
+        # Sent as it is, nobody could ever read it.
+        raise RemoteRejected(f"the value cannot be read here: {error}") from error
+    except NotExact:
+        blob = _independent(values, entry)
+    except Undecodable:
+        blob = entry.blob
+    payload = base64.b64encode(blob).decode()
+    return replace(row, codec=SEALED, payload=payload, size=len(payload))
+
+
+def _independent(values: Values, entry: DirtyEntry) -> bytes:
+    try:
+        return values.independent(entry, entry.blob)
+    except ValueTooLarge as error:
+        raise RemoteRejected(f"without its zstd dictionary the value is too large: {error}") from error
 
 
 def blob_of(conflict: Conflict, entry: DirtyEntry, values: Values) -> bytes | None:

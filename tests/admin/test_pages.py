@@ -15,12 +15,13 @@ from django.urls import reverse
 from django.utils import timezone, translation
 
 import django_callcache.admin
-from django_callcache.models import CacheOperation, CacheStat, Dashboard, SyncRun
+from django_callcache.models import CacheOperation, CacheStat, CompressionDictionary, Dashboard, SyncRun
 from django_callcache.outbox.stat_buckets import Growth, StatBuckets
 
 pytestmark = pytest.mark.django_db
 
 OVERVIEW = "/admin/django_callcache/dashboard/"
+DICTIONARIES = "/admin/django_callcache/compressiondictionary/"
 CLEAR = f"{OVERVIEW}clear/"
 STATS = "/admin/django_callcache/cachestat/"
 RUNS = "/admin/django_callcache/syncrun/"
@@ -33,6 +34,7 @@ OPENED_BY = [
     (PREVIEW, {"delete_keys"}),
     (STATS, {"view_dashboard"}),
     (RUNS, {"view_dashboard"}),
+    (DICTIONARIES, {"view_dashboard"}),
     (OPERATIONS, {"view_keys", "delete_keys", "clear_cache"}),
 ]
 
@@ -280,7 +282,7 @@ class TestSites:
         django_callcache.admin.register(site)
         django_callcache.admin.register(site)
         assert site.is_registered(Dashboard)
-        assert len(site._registry) == 4
+        assert len(site._registry) == 5
 
     @pytest.mark.urls("tests.admin.backoffice_urls")
     def test_open__another_site(self, client, boss, stats, page):
@@ -307,11 +309,41 @@ class TestHistories:
             user=boss, username="boss", kind="clear", scope="prefix", alias="default", pattern="<b>call:</b>"
         )
 
-    def test_change__read_only(self, client, boss, stats, operation):
+    @pytest.fixture
+    def dictionary(self):
+        return CompressionDictionary.objects.create(
+            alias="default",
+            prefix="<b>call:</b>",
+            dictionary_id="463f16a5",
+            record=b"sealed",
+            size=4096,
+            samples=2250,
+            bytes_before=1000,
+            bytes_after=262,
+        )
+
+    def test_dictionaries__listed(self, client, boss, dictionary):
+        """A dictionary is listed with what it saves; its bytes are not shown."""
+        client.force_login(boss)
+        listed = client.get(DICTIONARIES).content.decode()
+        shown = client.get(f"{DICTIONARIES}{dictionary.pk}/change/").content.decode()
+        for text in (listed, shown):
+            assert "463f16a5" in text
+            assert "73.8" in text
+            assert "<b>call:</b>" not in text
+            assert "sealed" not in text
+
+    def test_change__read_only(self, client, boss, stats, operation, dictionary):
         """Rows are shown, not changed: neither added, nor saved, nor deleted."""
         client.force_login(boss)
         run = SyncRun.objects.create(alias="default")
-        for base, pk in ((STATS, stats[0].pk), (RUNS, run.pk), (OPERATIONS, operation.pk)):
+        rows = (
+            (STATS, stats[0].pk),
+            (RUNS, run.pk),
+            (OPERATIONS, operation.pk),
+            (DICTIONARIES, dictionary.pk),
+        )
+        for base, pk in rows:
             assert client.get(f"{base}{pk}/change/").status_code == 200
             assert client.post(f"{base}{pk}/change/", {"alias": "x"}).status_code == 403
             assert client.get(f"{base}{pk}/delete/").status_code == 403

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import pytest
 
-from django_callcache.codec import Codec, Encoding, KeyRing
+from django_callcache.codec import Codec, Dictionaries, Dictionary, DictionaryRecords, Encoding, KeyRing
 
 REDIS_KEY = b"crm:1:campaign:7"
 SECRETS = ["stored format: first", "stored format: second"]
@@ -81,6 +81,22 @@ STORED = [
     ("negative integer", "2d35", -5),
 ]
 
+DICTIONARY = bytes.fromhex(
+    "37a430ecb6ce1c764f107847d436ccc04215508006f60f5d8f5254dc2c8a612676d18e02d03ae568005d0ed70e313c21988cb5"
+    "6704c19f9819c69e4914d80232fa9741d22db2bbfb0422998594548fff8df1db8c5ffb192413050000000000d40e0000000440"
+    "02421101152821134864f1082106201083852003000000b00c000000000000000024674d0361e0e6a1623818a50349d0020000"
+    "00000000000100000004000000080000006e67948c08617474656d707473944b008c05736378616d706c652e6f7267948c0863"
+    "616d706169676e944b948c06737461747573948c08616e737765726564948c0861747465948c13323032362d30312d31395432"
+    "303a33333a3137948c0474616773945d94288c036e6577948c057265747279948c03763736323139948c05656d61696c948c15"
+    "6d6172c3ad61393938406578616d"
+)
+WITH_DICTIONARY = bytes.fromhex(
+    "0103bfe67015dc2d0000005820583d020003440e5637d5c044da764c7a4a266d67d311f1931e53906e1b751a09859f46d1c75f"
+    "24ef84d0d163d2727807ea4189318d361c3d1030214185c42a0c03fc07e6bf97dce9465b02159c74959cef9b239f2bc304fe41"
+    "f51c"
+)
+CURRENT = bytes.fromhex("0200bfe681a56c6561643ac4047015dc2dae26a6c3252bc582d0effbf399e71e63")
+
 
 class TestStoredFormat:
     @pytest.mark.parametrize(("stored", "value"), [row[1:] for row in STORED], ids=[row[0] for row in STORED])
@@ -90,6 +106,23 @@ class TestStoredFormat:
 
         assert result == value
         assert type(result) is type(value)
+
+    def test_decode__dictionary(self):
+        """What was first written with a dictionary is read, and the dictionary has the name it had."""
+        dictionaries = Dictionaries()
+        dictionaries.learn(Dictionary(DICTIONARY))
+        codec = Codec("default", KeyRing(SECRETS), Encoding(), dictionaries)
+        records = DictionaryRecords("default", KeyRing(SECRETS), b"callcache@crm:dictionaries")
+
+        assert codec.decode(WITH_DICTIONARY, REDIS_KEY) == {
+            "id": 7,
+            "name": "Ana García",
+            "status": "pending",
+            "active": True,
+            "tags": ("vip",),
+        }
+        assert records.open_current(CURRENT) == {"lead:": bytes.fromhex("7015dc2d")}
+        assert records.seal(Dictionary(DICTIONARY))[-16:].hex() == "a6f591d9d81112f2c626083c42abfae3"
 
     def test_decode_tagged__first_release(self):
         """The stamps that the first release wrote are read."""

@@ -126,6 +126,9 @@ class Site:
     def encode(self, entry, value):
         return self.codec.encode(value, entry.redis_key)
 
+    def independent(self, entry, blob):
+        return self.codec.independent(blob, entry.redis_key)
+
 
 @pytest.fixture
 def site(redis_client):

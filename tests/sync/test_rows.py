@@ -50,6 +50,9 @@ class Values:
             raise Undecodable("broken")
         return self.value
 
+    def independent(self, entry, blob):
+        return blob
+
     def encode(self, entry, value):
         if value == "too large":
             raise ValueError("too large")

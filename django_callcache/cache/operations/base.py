@@ -56,6 +56,7 @@ class OperationsBase:
         self._prefix_of = runtime.prefixes.of
         self._raises = runtime.options.on_error == "raise"
         self._internal = runtime.redis_keys
+        self._dictionaries = runtime.dictionaries.known
         sync = runtime.settings.sync
         self._outbox_bounds = (b"%d" % sync.max_keys, b"%d" % sync.max_bytes)
 
@@ -110,6 +111,13 @@ class OperationsBase:
         except Undecodable:
             prefix.counts.slots[UNDECODABLE] += 1
             return MISSING
+
+    async def _learns(self) -> bool:
+        """Fetch the dictionaries that values were met with in vain; tell whether one of them came."""
+        return bool(self._dictionaries.wanted) and await self._runtime.dictionaries.learn(self._answer)
+
+    async def _answer(self, *words: bytes | str) -> Any:
+        return self._checked(await self._io.ask(commands.command(*words), now(), reads=True))
 
     def _px(self, prefix: Prefix, timeout: Any) -> bytes | None:
         """A timeout in milliseconds; empty for ever; None where nothing is to be kept at all."""

@@ -55,6 +55,8 @@ class BatchOperations(OperationsBase):
                 prefix.counts.read(str(key), MISSES if value is MISSING else HITS, elapsed)
                 if value is not MISSING:
                     found[key] = value
+            if self._dictionaries.wanted and await self._learns():
+                found |= await self.get_many([key for key in chunk if key not in found], version)
         return found
 
     async def set_many(

@@ -344,7 +344,7 @@ class CollectionOperations(OperationsBase):
         return tuple(self._redis_key(key, version) for key in keys)
 
     def _member(self, key: Key, value: Any) -> bytes:
-        return self._prefix(key).codec.encode(value, MEMBER)
+        return self._prefix(key).codec.encode_alike(value, MEMBER)
 
     def _members(self, key: Key, values: Iterable[Any]) -> list[bytes]:
         return [self._member(key, value) for value in values]

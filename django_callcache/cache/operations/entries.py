@@ -39,6 +39,8 @@ class EntryOperations(OperationsBase):
         except RedisFault as fault:
             return self._degraded(fault, prefix, failed)
         if value is MISSING:
+            if self._dictionaries.wanted and await self._learns():
+                return await self.read(key, version, missing, failed)
             prefix.counts.read(text, MISSES, now() - started)
             return missing
         prefix.counts.read(text, HITS, now() - started)
@@ -232,6 +234,8 @@ class EntryOperations(OperationsBase):
                 blob, left = await self._io.ask_many(asked, now(), reads=True)
                 value = self._decoded(blob, prefix, old_key)
                 if value is MISSING:
+                    if await self._learns():
+                        continue
                     raise ValueError(f"Key {key!r} not found.")
                 # The seal binds a value to its key, so it is sealed anew rather than renamed.
                 moved = prefix.codec.encode(value, new_key)
@@ -341,6 +345,8 @@ class EntryOperations(OperationsBase):
             blob = await self._io.ask(commands.get(redis_key), now(), reads=True)
             value = self._decoded(blob, prefix, redis_key)
             if value is MISSING:
+                if await self._learns():
+                    continue
                 return None
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"The value at {key!r} is a {type(value).__name__}, not a number.")
