@@ -112,6 +112,10 @@ class RedisKeys:
         """String: how far the remote changes of a namespace were pulled."""
         return self._sync + b"cursor:" + namespace.encode()
 
+    def near_channel(self) -> bytes:
+        """Channel: which values were written, where the server itself does not announce it."""
+        return self.root + b"near"
+
     def loop_lease(self) -> bytes:
         """String: token of the loop that works at this moment."""
         return self._sync + b"lease"

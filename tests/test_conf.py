@@ -419,7 +419,7 @@ class TestRules:
             ({5: {}}, "has the prefix 5"),
             ({"a:": {"tll": 5}}, "[\"a:\"] has no setting 'tll'. Did you mean 'TTL'?"),
             ({"a:": {"prefix": "b:"}}, "has no setting 'prefix'"),
-            ({"a:": {"near": True}}, "has no setting 'near'"),
+            ({"a:": {"tags": True}}, "has no setting 'tags'"),
             ({"a:": {"ttl": 0}}, '["a:"]["ttl"] is 0: give seconds above 0, None'),
             ({"a:": {"ttl": True}}, '["ttl"] is True: give seconds above 0, None'),
             ({"a:": {"ttl": "peak"}}, "or a policy ('fixed', 'peak-hour'). Did you mean 'peak-hour'?"),

@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from collections.abc import Mapping
 from functools import cached_property
+from time import monotonic_ns
 from typing import Any
 
 import redis
@@ -13,10 +14,12 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 from django_redis.cache import RedisCache
 
-from django_callcache.cache.drivers import run
+from django_callcache.cache.drivers import Io, run
 from django_callcache.cache.faces import faces, iterating_faces
 from django_callcache.cache.flusher import flush_if_late, keep_flushing
+from django_callcache.cache.near import NearCache, absent
 from django_callcache.cache.operations import Operations
+from django_callcache.cache.operations.base import MISSING
 from django_callcache.cache.runtime import Runtime, runtime_of
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
 from django_callcache.codec import Codec, DictionaryRecords
@@ -42,6 +45,7 @@ class CallCache(RedisCache):
     _native: tuple[asyncio.AbstractEventLoop, Operations] | None = None
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
+        self._near: NearCache | None = None  # until the first call that reaches Redis
         super().__init__(server, params)
         self._stated = server, params
 
@@ -58,17 +62,21 @@ class CallCache(RedisCache):
     @cached_property
     def blocking(self) -> Operations:
         """Operations that block the calling thread."""
-        keep_flushing()
-        return Operations(self._runtime, self._runtime.blocking_io, self._value_keys)
+        return self._operations(self._runtime.blocking_io)
 
     @property
     def native(self) -> Operations:
         """Operations of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._native is None or self._native[0] is not loop:
-            keep_flushing()
-            self._native = loop, Operations(self._runtime, self._runtime.async_io(), self._value_keys)
+            self._native = loop, self._operations(self._runtime.async_io())
         return self._native[1]
+
+    def _operations(self, io: Io) -> Operations:
+        keep_flushing()
+        operations = Operations(self._runtime, io, self._value_keys)
+        self._near = operations.near
+        return operations
 
     @property
     def key_func(self) -> KeyFunction:
@@ -83,6 +91,7 @@ class CallCache(RedisCache):
     def _forget(self, *names: str) -> None:
         """Make anew what was made by other settings or another key function."""
         self._native = None
+        self._near = None
         for name in names:
             self.__dict__.pop(name, None)
 
@@ -93,11 +102,30 @@ class CallCache(RedisCache):
 
     def get(self, key: Key, default: Any = None, version: int | None = None) -> Any:
         """The value at a key, or ``default`` where there is none."""
-        return run(self.blocking.read(key, version, default, default))
+        near = self._near
+        if near is not None and version is None and type(key) is str:
+            # The same as `NearCache.get`, spelled out: a hit costs little more than the call.
+            entry = near.find(key)
+            if entry is not None and (at := monotonic_ns()) < entry.deadline and at < near.confirmed_until:
+                entry.hits += 1
+                copy = entry.copy
+                if copy is None:
+                    return entry.value
+                if copy is absent:
+                    return default
+                value = near.copied(entry, MISSING)
+                if value is not MISSING:
+                    return value
+        return run(self.blocking.fetch(key, version, default, default))
 
     async def aget(self, key: Key, default: Any = None, version: int | None = None) -> Any:
         """The value at a key, or ``default`` where there is none."""
-        return await self.native.read(key, version, default, default)
+        near = self._near
+        if near is not None and version is None and type(key) is str:
+            value = near.get(key, default, MISSING)
+            if value is not MISSING:
+                return value
+        return await self.native.fetch(key, version, default, default)
 
     set, aset = faces(Operations.set)
     add, aadd = faces(Operations.add)

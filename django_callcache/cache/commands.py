@@ -39,6 +39,10 @@ def set_if(key: bytes, blob: bytes, px: bytes, condition: bytes) -> bytes:
     )  # fmt: skip
 
 
+def pttl(key: bytes) -> bytes:
+    return b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n" % (len(key), key)
+
+
 def unlink(key: bytes) -> bytes:
     return b"*2\r\n$6\r\nUNLINK\r\n$%d\r\n%b\r\n" % (len(key), key)
 

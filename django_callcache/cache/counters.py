@@ -43,6 +43,13 @@ class PrefixCounts:
         elif len(reads) < self._max_keys:
             reads[key] = 1
 
+    def read_near(self, key: str, outcome: int, number: int) -> None:
+        """Count gets that the near cache answered and counted by itself."""
+        self.slots[outcome] += number
+        reads = self.reads
+        if key in reads or len(reads) < self._max_keys:
+            reads[key] = reads.get(key, 0) + number
+
     def wrote(self, outcome: int, nanoseconds: int) -> None:
         """Count a write."""
         slots = self.slots

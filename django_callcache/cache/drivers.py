@@ -68,10 +68,18 @@ class BlockingIo:
         connections: Where connections come from.
         breaker: The server's breaker.
         deadline: Seconds that one round trip may take, connecting and waiting included.
+        when_lost: Called when a connection was lost.
     """
 
-    def __init__(self, connections: Connections, breaker: Breaker, deadline: float) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        breaker: Breaker,
+        deadline: float,
+        when_lost: Callable[[], None] | None = None,
+    ) -> None:
         self._connections = connections
+        self._when_lost = when_lost
         self._breaker = breaker
         self._deadline_ns = int(deadline * 1e9)
 
@@ -148,6 +156,8 @@ class BlockingIo:
             _drop(connection)
             if not isinstance(error, redis_errors.RedisError | OSError):
                 raise error
+            if self._when_lost is not None:
+                self._when_lost()
             if not reads:
                 raise self._fault(error, sent) from error
             if not may_repeat(error):

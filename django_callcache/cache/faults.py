@@ -50,6 +50,16 @@ def fault_in(reply: redis_errors.ResponseError, server: str) -> RedisFault | Non
     return None
 
 
+def refuses_command(reply: redis_errors.ResponseError) -> bool:
+    """Tell a command that this server or its ACL does not have from one that it cannot run now.
+
+    What is only so for now has a code of its own: BUSY, LOADING, TRYAGAIN.
+    """
+    if isinstance(reply, redis_errors.NoPermissionError):
+        return True
+    return type(reply) is redis_errors.ResponseError and not str(reply).split(" ")[0].isupper()
+
+
 def may_repeat(error: BaseException) -> bool:
     """Tell whether a command that changes nothing is worth sending again, on a new connection."""
     return not is_timeout(error) and not isinstance(error, redis_errors.AuthenticationError)

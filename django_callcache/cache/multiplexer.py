@@ -30,10 +30,18 @@ class AsyncIo:
         connect: Returns a connected redis-py asyncio connection.
         breaker: The server's breaker.
         deadline: Seconds that one round trip may take, connecting included.
+        when_lost: Called when a connection was lost.
     """
 
-    def __init__(self, connect: OpenConnection, breaker: Breaker, deadline: float) -> None:
+    def __init__(
+        self,
+        connect: OpenConnection,
+        breaker: Breaker,
+        deadline: float,
+        when_lost: Callable[[], None] | None = None,
+    ) -> None:
         self._connect = connect
+        self._when_lost = when_lost
         self._breaker = breaker
         self._deadline = deadline
         self._session: Session | None = None
@@ -107,7 +115,7 @@ class AsyncIo:
         except BaseException:
             opening.cancel()
             raise
-        self._session = Session(connection, self._breaker, self._deadline)
+        self._session = Session(connection, self._breaker, self._deadline, self._when_lost)
         opening.set_result(self._session)
         await self._session.read()
 
@@ -129,8 +137,11 @@ class SessionLost(Exception):
 class Session:
     """The life of one connection: what was sent on it, and who waits for which reply."""
 
-    def __init__(self, connection: Any, breaker: Breaker, deadline: float) -> None:
+    def __init__(
+        self, connection: Any, breaker: Breaker, deadline: float, when_lost: Callable[[], None] | None = None
+    ) -> None:
         self._ended_by: Exception | None = None
+        self._when_lost = when_lost
         self._connection = connection
         self._breaker = breaker
         self._deadline = deadline
@@ -224,6 +235,8 @@ class Session:
         error.__cause__ = cause
         if self._watch is not None:
             self._watch.cancel()
+        if is_fault and self._when_lost is not None:
+            self._when_lost()
         if is_fault and (self._pending or not may_repeat(error)):
             _noted_fault(self._breaker, error, sent=True)
         for waiting in self._pending:

@@ -31,7 +31,7 @@ class TtlClock:
         clock: Unix seconds.
     """
 
-    __slots__ = ("_clock", "_profile", "_px", "_valid_until", "policy")
+    __slots__ = ("_clock", "_decision", "_profile", "_px", "policy")
 
     def __init__(
         self, policy: Policy, profile: Callable[[], HourlyProfile], clock: Callable[[], float] = time.time
@@ -39,16 +39,22 @@ class TtlClock:
         self.policy = policy
         self._profile = profile
         self._clock = clock
-        self._valid_until = 0.0
+        self._decision: Decision | None = None
         self._px: bytes | None = b""
 
     def px(self) -> bytes | None:
         """Milliseconds that an entry written now may live; empty for ever, None for not at all."""
-        if self._clock() >= self._valid_until:
+        self.decision()
+        return self._px
+
+    def decision(self) -> Decision:
+        """The policy's decision, as long as it is valid."""
+        decision = self._decision
+        if decision is None or self._clock() >= decision.valid_until:
             decision = self.decide()
             self._px = None if decision.ttl_seconds == 0 else milliseconds(decision.ttl_seconds)
-            self._valid_until = decision.valid_until
-        return self._px
+            self._decision = decision
+        return decision
 
     def decide(self) -> Decision:
         """The policy's decision now, with its reasons."""
@@ -56,16 +62,22 @@ class TtlClock:
 
     def forget(self) -> None:
         """Ask the policy again at the next write: what it observes has changed."""
-        self._valid_until = 0.0
+        self._decision = None
 
 
 class Prefix:
     """Everything that holds for the keys of one prefix."""
 
-    __slots__ = ("clock", "codec", "counts", "is_synced", "name", "narrower", "rule")
+    __slots__ = ("clock", "codec", "counts", "is_near", "is_synced", "name", "narrower", "rule")
 
     def __init__(
-        self, name: str, rule: PrefixRule | None, clock: TtlClock, codec: Codec, counts: PrefixCounts
+        self,
+        name: str,
+        rule: PrefixRule | None,
+        clock: TtlClock,
+        codec: Codec,
+        counts: PrefixCounts,
+        is_near: bool,
     ) -> None:
         self.name = name
         self.rule = rule
@@ -73,6 +85,8 @@ class Prefix:
         self.codec = codec
         self.counts = counts
         self.is_synced = rule is not None and rule.sync is not None
+        self.is_near = is_near
+        """Whether this process may keep copies."""
         self.narrower: tuple[Prefix, ...] = ()
         """Prefixes with a rule of their own that begin with this one, longest first."""
 

@@ -8,11 +8,13 @@ and is made anew in a forked child.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import time
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -33,7 +35,9 @@ from django_callcache.cache.counters import CountsReader, PrefixCounts
 from django_callcache.cache.dictionaries import SharedDictionaries
 from django_callcache.cache.drivers import BlockingIo, run
 from django_callcache.cache.faults import fault_in
+from django_callcache.cache.invalidation import Announcer, InvalidationLink
 from django_callcache.cache.multiplexer import AsyncIo
+from django_callcache.cache.near import NearCache
 from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
 from django_callcache.cache.sockets import timed
 from django_callcache.cache.value_keys import ValueKeys
@@ -43,11 +47,16 @@ from django_callcache.outbox.stat_buckets import FIELDS, Growth, StatBuckets, ad
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.ttl import HourlyProfile, Policy, make_policy
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_ALIAS = "default"
 """Name of a cache that is made by hand, outside ``CACHES``."""
 
 FLUSH_SECONDS = 1.0
 """How long counts may take to Redis: they can be some megabytes."""
+
+SESSIONS = "django.contrib.sessions"
+"""What the keys of Django's session backends begin with."""
 
 _OF_THE_SYNC_POOL = frozenset(
     {
@@ -92,17 +101,24 @@ class Runtime:
         self._key_ring = KeyRing(self.settings.secrets)
         self.profile = HourlyProfile({})
         self.dictionaries = SharedDictionaries(self.alias, self._key_ring, self.redis_keys.dictionaries())
-        self.prefixes = Prefixes(self.options.rules, self._make_prefix, self.settings.stats.max_prefixes)
-        self.counts_reader = CountsReader()
+        self._size_clock = TtlClock(
+            make_policy("peak-hour", self.settings.ttl.parameters), lambda: self.profile
+        )
         self._pool = _pool_of(server, params.get("OPTIONS") or {})
         self.server = _label_of(self._pool)
+        self.near = self._make_near()
+        self.announcer: Announcer | None = None
+        self.link = None if self.near is None else self._make_link(self.near)
+        self.prefixes = Prefixes(self._rules(), self._make_prefix, self.settings.stats.max_prefixes)
+        self.counts_reader = CountsReader()
         self.breaker = _breaker_of(self.server)
         self.connections = Connections(
             self._make_connection, self.options.max_connections, self.options.pool_timeout, self.server
         )
         self.breaker.when_opened(self.connections.release_waiters)
-        self.blocking_io = BlockingIo(self.connections, self.breaker, self.options.deadline)
-        self._flush_io = BlockingIo(self.connections, self.breaker, FLUSH_SECONDS)
+        suspect = None if self.link is None else self.link.suspect
+        self.blocking_io = BlockingIo(self.connections, self.breaker, self.options.deadline, suspect)
+        self._flush_io = BlockingIo(self.connections, self.breaker, FLUSH_SECONDS, suspect)
         self._flush_lock = threading.Lock()
         self._async_io: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncIo] = (
             weakref.WeakKeyDictionary()
@@ -118,9 +134,15 @@ class Runtime:
             for other in [reference() for reference in self._async_io.keyrefs()]:
                 if other is not None and other.is_closed():
                     self._async_io.pop(other, None)
-            io = AsyncIo(self._connect_async, self.breaker, self.options.deadline)
+            suspect = None if self.link is None else self.link.suspect
+            io = AsyncIo(self._connect_async, self.breaker, self.options.deadline, suspect)
             self._async_io[loop] = io
         return io
+
+    def listen(self) -> None:
+        """Let the near cache hear of changes; from the link's first confirmation on it keeps copies."""
+        if self.link is not None:
+            self.link.start()
 
     def client(self) -> redis.Redis:
         """A redis-py client for work off the hot path."""
@@ -135,6 +157,8 @@ class Runtime:
             redis.exceptions.RedisError: It did not arrive; the counts wait for the next time.
         """
         with self._flush_lock:
+            if self.near is not None:
+                self.near.collect()
             growth = self.counts_reader.growth(self.prefixes.counts())
             if growth:
                 run(self._add(growth))
@@ -152,6 +176,8 @@ class Runtime:
 
     def counted(self) -> dict[str, dict[str, int]]:
         """What this process has counted since it started, by prefix and name."""
+        if self.near is not None:
+            self.near.collect()
         return {
             name: dict(zip(FIELDS, counts.slots, strict=True))
             for name, counts in self.prefixes.counts().items()
@@ -184,6 +210,9 @@ class Runtime:
         """Start anew in a forked child: sockets, locks and counts are the parent's."""
         self.connections.forget()
         self.prefixes.forget()
+        if self.near is not None and self.link is not None:
+            self.near.forget()
+            self.link.forget()
         for counts in self.prefixes.counts().values():
             counts.forget()
         self.counts_reader = CountsReader()
@@ -193,6 +222,8 @@ class Runtime:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
+        if self.link is not None:
+            self.link.stop()
         self.connections.close()
         self._pool.disconnect()
 
@@ -214,24 +245,78 @@ class Runtime:
             TtlClock(self._policy_of(rule), lambda: self.profile),
             codec,
             PrefixCounts(self.settings.stats.max_keys),
+            self.near is not None and self._is_near(name, rule),
         )
+
+    def _rules(self) -> tuple[PrefixRule, ...]:
+        """The rules, and one for sessions where all else is near: their keys have no colon to be told by."""
+        rules = self.options.rules
+        if self.near is None or self.options.near is not True:
+            return rules
+        broader = next((rule for rule in rules if SESSIONS.startswith(rule.prefix)), PrefixRule(prefix=""))
+        if broader.prefix == SESSIONS:
+            return rules
+        sessions = replace(broader, prefix=SESSIONS, near=False)
+        return tuple(sorted((*rules, sessions), key=lambda rule: (-len(rule.prefix), rule.prefix)))
+
+    def _is_near(self, name: str, rule: PrefixRule | None) -> bool:
+        if rule is None:
+            return self.options.near is True
+        return rule.near is True if name.startswith(SESSIONS) else rule.near is not False
 
     def _policy_of(self, rule: PrefixRule | None) -> Policy:
         spec = self.options.stated_timeout if rule is None or rule.ttl is UNSET else rule.ttl
         return make_policy("peak-hour" if spec is UNSET else spec, self.settings.ttl.parameters)
 
+    def _make_near(self) -> NearCache | None:
+        """The near cache; none where no prefix may be kept, or keys cannot be told from Redis keys."""
+        options = self.options
+        wanted = options.near is True or any(self._is_near(rule.prefix, rule) for rule in options.rules)
+        if not options.near or not wanted:
+            return None
+        if not self.value_keys.is_default:
+            logger.warning(
+                "alias=%s near=off: keys that KEY_FUNCTION makes cannot be mapped back", self.alias
+            )
+            return None
+        return NearCache(self._near_entries, options.near_bytes, options.near_ttl)
+
+    def _near_entries(self) -> int:
+        ttl = self.settings.ttl
+        return ttl.peak_cache_size if self._size_clock.decision().terms["peak"] else ttl.default_cache_size
+
+    def _make_link(self, near: NearCache) -> InvalidationLink:
+        stem = self.value_keys.stem
+        ruled = [rule.prefix for rule in self.options.rules if self._is_near(rule.prefix, rule)]
+        prefixes = (stem,) if self.options.near is True else tuple(stem + each.encode() for each in ruled)
+        self.announcer = Announcer(self.redis_keys.near_channel(), prefixes)
+        return InvalidationLink(
+            self._make_listener,
+            near,
+            stem,
+            prefixes,
+            self.announcer,
+            self.options.max_staleness,
+            self.server,
+        )
+
     def _make_connection(self) -> Any:
+        return timed(self._pool.connection_class)(**self._connection_arguments(self.options.deadline))
+
+    def _make_listener(self) -> Any:
+        return self._pool.connection_class(**self._connection_arguments(self.options.max_staleness))
+
+    def _connection_arguments(self, timeout: float) -> dict[str, Any]:
         arguments = dict(self._pool.connection_kwargs)
         for name in _OF_THE_SYNC_POOL - {"connection_pool", "parser_class"}:
             arguments.pop(name, None)
-        arguments |= {
+        return arguments | {
             "protocol": 2,
             "decode_responses": False,
-            "socket_timeout": self.options.deadline,
-            "socket_connect_timeout": self.options.deadline,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
             "retry": Retry(NoBackoff(), 0),
         }
-        return timed(self._pool.connection_class)(**arguments)
 
     async def _connect_async(self) -> Any:
         arguments = {

@@ -51,10 +51,10 @@ class ValueKeys:
         self.key_prefix = key_prefix
         self.version = version
         self.make = make
-        self._is_default = make is default_key_func
+        self.is_default = make is default_key_func
         self._reverse = reverse
-        self._stem = f"{key_prefix}:{version}:".encode()
-        self._max_length = MEMCACHE_MAX_KEY_LENGTH - len(self._stem)
+        self.stem = f"{key_prefix}:{version}:".encode()
+        self._max_length = MEMCACHE_MAX_KEY_LENGTH - len(self.stem)
 
     def made_by(self, make: KeyFunction) -> ValueKeys:
         """The same, by another key function."""
@@ -72,12 +72,12 @@ class ValueKeys:
         if (
             type(key) is str
             and version is None
-            and self._is_default
+            and self.is_default
             and len(key) <= self._max_length
             and not _SUSPECT(key)
         ):
             try:
-                return self._stem + key.encode()
+                return self.stem + key.encode()
             except UnicodeEncodeError as error:
                 raise InvalidCacheKey(f"The cache key {key!r} cannot be written as UTF-8.") from error
         if isinstance(key, CacheKey):  # made by this alias already
@@ -92,9 +92,18 @@ class ValueKeys:
         text = redis_key.decode(errors="replace")
         if self._reverse is not None:
             return self._reverse(text)
-        if self._is_default:
+        if self.is_default:
             return text[len(self.key_prefix) + 1 :].partition(":")[2]
         return text
+
+    def default_key(self, key: Key, version: int | None) -> str | None:
+        """The key that names the same value by this alias's own version and Django's own function."""
+        if isinstance(key, CacheKey):
+            text = str.__str__(key)
+        else:
+            text = str(self.make(key, self.key_prefix, self.version if version is None else version))
+        stem = f"{self.key_prefix}:{self.version}:"
+        return text[len(stem) :] if text.startswith(stem) else None
 
     def remote_key(self, key: Key, version: int | None) -> bytes:
         """The key under which the remote store holds an entry: ``version:key``."""

@@ -24,6 +24,7 @@ from django_callcache.conf.parsing import (
     Unset,
     did_you_mean,
     item,
+    read_bool,
     read_choice,
     read_fields,
     read_float,
@@ -52,6 +53,11 @@ def read_rule_ttl(value: object, where: str) -> str | float | None:
     if seconds <= 0:
         raise wrong(where, value, expected)
     return seconds
+
+
+def read_near(value: object, where: str) -> Literal["rules"] | bool:
+    """Read which entries are kept near."""
+    return "rules" if value == "rules" else read_bool(value, where)
 
 
 def read_strategy(value: object, where: str) -> str | None:
@@ -96,6 +102,8 @@ class PrefixRule:
     """As the alias's COMPRESS_LEVEL, for these keys."""
     compress_threshold: Threshold | None = None
     """As the alias's COMPRESS_THRESHOLD, for these keys."""
+    near: bool | None = None
+    """Whether processes may keep copies of these entries. Left out, as the alias's NEAR says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +133,15 @@ class CacheOptions:
     """Bytes that one stored value may have."""
     max_raw_bytes: Count = 33_554_432
     """Bytes that one value may have before compression, and after decompression."""
+    near: Annotated[Literal["rules"] | bool, ReadBy(read_near)] = "rules"
+    """Which entries processes keep copies of: "rules", those whose prefix has a rule; True, all but
+    sessions and counters; False, none."""
+    near_ttl: Seconds = 5.0
+    """Seconds after which a copy is not served any more, whatever its own TTL."""
+    near_bytes: Count = 33_554_432
+    """Bytes that the copies of one process may have in all."""
+    max_staleness: Annotated[float, Bounds(at_least=1)] = 2.0
+    """Seconds that a copy is served for after Redis last confirmed that nothing has changed."""
     stats: bool = True
     """Whether calls of this alias are counted."""
     rules: Annotated[tuple[PrefixRule, ...], ReadBy(read_rules)] = ()

@@ -243,7 +243,7 @@ def _read_texts(value: object, where: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _read_bool(value: object, where: str) -> bool:
+def read_bool(value: object, where: str) -> bool:
     word = str(value).lower()
     if isinstance(value, bool | int | str) and word in TRUE | FALSE:
         return word in TRUE
@@ -277,7 +277,7 @@ def _read_str(value: object, where: str) -> str:
 
 
 READERS: dict[Any, Callable[[object, str], Any]] = {
-    bool: _read_bool,
+    bool: read_bool,
     int: _read_int,
     float: read_float,
     str: _read_str,

@@ -8,7 +8,7 @@ from django_callcache.cache.operations import Operations
 
 def operations():
     for name in dir(Operations):
-        if not name.startswith("_") and name != "read":
+        if not name.startswith("_") and name not in {"read", "fetch"}:
             yield name, getattr(Operations, name)
 
 

@@ -15,7 +15,7 @@ CODEC = Codec("tests", KeyRing(["secret"]), Encoding())
 
 def make(name, rule):
     clock = TtlClock(FixedTtl(rule.ttl if rule else 60.0), lambda: HourlyProfile({}))
-    return Prefix(name, rule, clock, CODEC, PrefixCounts(10))
+    return Prefix(name, rule, clock, CODEC, PrefixCounts(10), is_near=False)
 
 
 def prefixes(*rules, limit=100):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -13,6 +13,8 @@ from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, ERRORS, SETS, UNDECODABLE
 from django_callcache.cache.drivers import Io
 from django_callcache.cache.faults import fault_in
+from django_callcache.cache.invalidation import Announcer
+from django_callcache.cache.near import NearCache, entry_of
 from django_callcache.cache.prefixes import Prefix, milliseconds
 from django_callcache.cache.runtime import Runtime
 from django_callcache.cache.value_keys import Key, ValueKeys
@@ -36,6 +38,12 @@ MISSING: Any = object()
 _COUNTED_AS = {b"set": SETS, b"add": SETS, b"replace": SETS, b"delete": DELETES}
 """What a recorded write is counted as; others are counted where they are asked for, or not at all."""
 
+FAILED: Any = object()
+"""No answer, from Redis or from the near cache."""
+
+COUNTABLE = frozenset({b"-", *(b"%d" % digit for digit in range(10))})
+"""What a value begins with that Redis can count with."""
+
 now = time.monotonic_ns
 
 
@@ -54,6 +62,10 @@ class OperationsBase:
         self._value_keys = value_keys
         self._redis_key = value_keys.redis_key
         self._prefix_of = runtime.prefixes.of
+        # A key function assigned to this object alone makes keys that the link cannot map back.
+        self.near = runtime.near if value_keys is runtime.value_keys else None
+        """This process's copies, where these operations may use them."""
+        self._announcer = runtime.announcer
         self._raises = runtime.options.on_error == "raise"
         self._internal = runtime.redis_keys
         self._dictionaries = runtime.dictionaries.known
@@ -83,6 +95,66 @@ class OperationsBase:
         if prefix.is_synced:
             raise self._not_recorded(fault, prefix) from fault
         return self._degraded(fault, prefix, fallback)
+
+    def _keep(
+        self,
+        near: NearCache,
+        key: str,
+        token: int,
+        started: int,
+        prefix: Prefix,
+        reply: Any,
+        value: Any,
+        left: Any,
+    ) -> None:
+        """Keep a copy of what was read in this process, unless it was changed meanwhile.
+
+        Args:
+            near: Where to.
+            key: As the caller wrote it.
+            token: From before the read.
+            started: When the read began.
+            prefix: Of the key.
+            reply: To GET.
+            value: As decoded.
+            left: The reply to PTTL: milliseconds, -1 if the key never expires, -2 if there is none.
+        """
+        if type(left) is not int:  # an error reply
+            return
+        if (reply is None) != (left == -2):  # written, or expired, between the two commands
+            return
+        if reply is not None:
+            is_unasked_counter = prefix.rule is None and reply[:1] in COUNTABLE
+            if value is MISSING or is_unasked_counter:
+                return
+        deadline = near.deadline(started, left)
+        near.fill(entry_of(key, value, reply, prefix.codec.opened, deadline, prefix.counts), token)
+
+    def _written(self, key: Key, version: int | None) -> None:
+        """Drop this process's copy of a key: it was written, or may have been."""
+        near = self._runtime.near
+        if near is None:
+            return
+        if type(key) is str and version is None and self.near is not None:
+            near.drop(key)
+        elif (same := self._value_keys.default_key(key, version)) is not None:
+            near.drop(same)
+
+    def _write(self, command: bytes, started: int, *redis_keys: bytes) -> Awaitable[Any]:
+        """Send a write; announce it in the same round trip where near caches hear of it in no other way."""
+        if self._announcer is None:
+            return self._io.ask(command, started)
+        announcement = self._announcer.announcement(redis_keys, started)
+        if announcement is None:
+            return self._io.ask(command, started)
+        return self._announced(self._announcer, command, announcement, started)
+
+    async def _announced(
+        self, announcer: Announcer, command: bytes, announcement: bytes, started: int
+    ) -> Any:
+        reply, heard = await self._io.ask_many((command, announcement), started)
+        announcer.announced(heard, started)
+        return reply
 
     def _checked(self, reply: Any) -> Any:
         """A reply that is not an error.
@@ -138,10 +210,15 @@ class OperationsBase:
     ) -> Any:
         """The reply of a script, which is sent whole where the server does not know it yet."""
         arguments = tuple(arguments)
-        reply = await self._io.ask(commands.evalsha(script, keys, arguments), started, reads=reads)
+        reply = await self._ask_or_write(commands.evalsha(script, keys, arguments), keys, started, reads)
         if isinstance(reply, redis_errors.NoScriptError):
-            reply = await self._io.ask(commands.eval_(script, keys, arguments), started, reads=reads)
+            reply = await self._ask_or_write(commands.eval_(script, keys, arguments), keys, started, reads)
         return reply
+
+    def _ask_or_write(
+        self, command: bytes, keys: Sequence[bytes], started: int, reads: bool
+    ) -> Awaitable[Any]:
+        return self._io.ask(command, started, reads=True) if reads else self._write(command, started, *keys)
 
     async def _record(
         self,
@@ -178,6 +255,8 @@ class OperationsBase:
             reply = self._recorded(reply, prefix)
         except RedisFault as fault:
             raise self._not_recorded(fault, prefix) from fault
+        finally:
+            self._written(key, version)
         if operation in _COUNTED_AS:
             prefix.counts.wrote(_COUNTED_AS[operation], now() - started)
         return reply
@@ -194,7 +273,7 @@ class OperationsBase:
     async def _drop_old_value(self, redis_key: bytes) -> None:
         """Delete what a refused write would have replaced: deleting works when memory or disk are full."""
         try:
-            await self._io.ask(commands.unlink(redis_key), now())
+            await self._write(commands.unlink(redis_key), now(), redis_key)
         except RedisFault:
             return  # the caller reports the refusal, which came first
 

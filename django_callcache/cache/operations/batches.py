@@ -11,7 +11,7 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, HITS, MISSES, SETS
-from django_callcache.cache.operations.base import MISSING, OperationsBase, now
+from django_callcache.cache.operations.base import FAILED, MISSING, OperationsBase, now
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import RedisFault, RedisRefused
@@ -40,24 +40,62 @@ class BatchOperations(OperationsBase):
     async def get_many(self, keys: Iterable[Key], version: int | None = None) -> dict[Key, Any]:
         """The values of those keys that have one, by the caller's keys."""
         found: dict[Key, Any] = {}
-        for chunk in _chunks(keys, READ_CHUNK):
+        for chunk in _chunks(self._not_near(keys, version, found), READ_CHUNK):
             started = now()
             redis_keys = [self._redis_key(key, version) for key in chunk]
+            prefixes = [self._prefix(key) for key in chunk]
+            token, kept = self._begin(chunk, prefixes, version)
             try:
-                command = commands.of_keys(b"MGET", redis_keys)
-                replies = self._checked(await self._io.ask(command, started, reads=True))
+                replies, left = await self._read_many(redis_keys, kept, started)
             except RedisFault as fault:
-                return self._degraded(fault, self._prefix(chunk[0]), found)
+                return self._degraded(fault, prefixes[0], found)
             elapsed = (now() - started) // len(chunk)
-            for key, redis_key, reply in zip(chunk, redis_keys, replies, strict=True):
-                prefix = self._prefix(key)
+            for at, (key, redis_key, prefix, reply) in enumerate(
+                zip(chunk, redis_keys, prefixes, replies, strict=True)
+            ):
                 value = self._decoded(reply, prefix, redis_key)
                 prefix.counts.read(str(key), MISSES if value is MISSING else HITS, elapsed)
+                if at in left and token is not None and self.near is not None:
+                    self._keep(self.near, key, token, started, prefix, reply, value, left[at])
                 if value is not MISSING:
                     found[key] = value
             if self._dictionaries.wanted and await self._learns():
                 found |= await self.get_many([key for key in chunk if key not in found], version)
         return found
+
+    def _not_near(self, keys: Iterable[Key], version: int | None, found: dict[Key, Any]) -> Iterator[Key]:
+        """The keys that Redis must be asked for; what this process holds is put into ``found``."""
+        near = self.near if version is None else None
+        for key in keys:
+            value = near.get(key, MISSING, FAILED) if near is not None and type(key) is str else FAILED
+            if value is FAILED:
+                yield key
+            elif value is not MISSING:
+                found[key] = value
+
+    def _begin(
+        self, keys: Sequence[Key], prefixes: Sequence[Prefix], version: int | None
+    ) -> tuple[int | None, Sequence[int]]:
+        """A token, and the places of those keys that this process may keep copies of."""
+        near = self.near if version is None else None
+        if near is None:
+            return None, ()
+        kept = [at for at, key in enumerate(keys) if prefixes[at].is_near and type(key) is str]
+        if not kept:
+            return None, ()
+        token = near.begin()
+        if token is None:
+            self._runtime.listen()
+            return None, ()
+        return token, kept
+
+    async def _read_many(
+        self, redis_keys: Sequence[bytes], kept: Sequence[int], started: int
+    ) -> tuple[list[Any], dict[int, Any]]:
+        """The replies to MGET, and to PTTL by the places of the keys to keep, in one round trip."""
+        asked = [commands.of_keys(b"MGET", redis_keys), *(commands.pttl(redis_keys[at]) for at in kept)]
+        replies, *left = await self._io.ask_many(asked, started, reads=True)
+        return self._checked(replies), dict(zip(kept, left, strict=True))
 
     async def set_many(
         self,
@@ -77,12 +115,12 @@ class BatchOperations(OperationsBase):
         portions = _portions(writes)
         for portion in portions:
             try:
-                replies = await self._send(portion, now())
+                replies = await self._send(portion, version)
             except RedisFault as fault:  # not asked again: the caller has waited long enough
                 return failed + self._lost(fault, [*portion, *chain.from_iterable(portions)])
             for write, reply in zip(portion, replies, strict=True):
                 if isinstance(reply, redis_errors.ResponseError):
-                    await self._refused(write, reply)
+                    await self._refused(write, reply, version)
                     failed.append(write.key)
                 else:
                     write.prefix.counts.slots[SETS] += 1
@@ -98,12 +136,15 @@ class BatchOperations(OperationsBase):
             try:
                 if plain:
                     unlink = commands.of_keys(b"UNLINK", plain)
-                    removed += self._checked(await self._io.ask(unlink, now()))
+                    removed += self._checked(await self._write(unlink, now(), *plain))
             except RedisFault as fault:
                 self._lost(fault, writes)
                 return removed
+            finally:
+                for key in chunk:
+                    self._written(key, version)
             for portion in _portions(write for write in writes if write.prefix.is_synced):
-                removed += await self._deleted(portion)
+                removed += await self._deleted(portion, version)
             for write in writes:
                 write.prefix.counts.slots[DELETES] += 1
         return removed
@@ -117,13 +158,13 @@ class BatchOperations(OperationsBase):
         touched = 0
         for portion in _portions(self._touch(key, timeout, version) for key in keys):
             try:
-                replies = await self._send(portion, now())
+                replies = await self._send(portion, version)
             except RedisFault as fault:
                 self._lost(fault, portion)
                 return touched
             for write, reply in zip(portion, replies, strict=True):
                 if isinstance(reply, redis_errors.ResponseError):
-                    await self._refused(write, reply)
+                    await self._refused(write, reply, version)
                 else:
                     touched += bool(reply)
         return touched
@@ -165,21 +206,41 @@ class BatchOperations(OperationsBase):
         command = commands.evalsha(RECORD_WRITE, self._record_keys(redis_key), arguments)
         return Write(key, prefix, redis_key, command)
 
-    async def _send(self, writes: Sequence[Write], started: int) -> list[Any]:
+    async def _send(self, writes: Sequence[Write], version: int | None) -> list[Any]:
         """The replies; where the server did not know the outbox's script, it is told, and asked again."""
-        replies = await self._io.ask_many([write.command for write in writes], started)
+        try:
+            return await self._send_knowing(writes)
+        finally:
+            for write in writes:
+                self._written(write.key, version)
+
+    async def _send_knowing(self, writes: Sequence[Write]) -> list[Any]:
+        replies = await self._ask_writes(writes, [write.command for write in writes])
         unknown = [at for at, reply in enumerate(replies) if isinstance(reply, redis_errors.NoScriptError)]
         if unknown:
             load = commands.command("SCRIPT", "LOAD", RECORD_WRITE.text)
-            again = await self._io.ask_many([load, *(writes[at].command for at in unknown)], now())
+            again = await self._ask_writes(writes, [load, *(writes[at].command for at in unknown)])
             for at, reply in zip(unknown, again[1:], strict=True):
                 replies[at] = reply
         return replies
 
-    async def _deleted(self, writes: Sequence[Write]) -> int:
+    async def _ask_writes(self, writes: Sequence[Write], asked: list[bytes]) -> list[Any]:
+        """The replies to these commands, announced where `_write` would announce them."""
+        started = now()
+        announcer = self._announcer
+        if announcer is None:
+            return await self._io.ask_many(asked, started)
+        announcement = announcer.announcement([write.redis_key for write in writes], started)
+        if announcement is None:
+            return await self._io.ask_many(asked, started)
+        *replies, heard = await self._io.ask_many([*asked, announcement], started)
+        announcer.announced(heard, started)
+        return replies
+
+    async def _deleted(self, writes: Sequence[Write], version: int | None) -> int:
         """How many of these synced keys existed."""
         try:
-            replies = await self._send(writes, now())
+            replies = await self._send(writes, version)
             return sum(bool(self._recorded(reply, writes[0].prefix)) for reply in replies)
         except RedisFault as fault:
             raise self._not_recorded(fault, writes[0].prefix) from fault
@@ -195,7 +256,7 @@ class BatchOperations(OperationsBase):
             raise self._not_recorded(fault, synced) from fault
         return self._degraded(fault, writes[0].prefix, [write.key for write in writes])
 
-    async def _refused(self, write: Write, reply: redis_errors.ResponseError) -> None:
+    async def _refused(self, write: Write, reply: redis_errors.ResponseError, version: int | None) -> None:
         """Let no old value stand where a new one was refused."""
         try:
             if write.prefix.is_synced:
@@ -206,6 +267,7 @@ class BatchOperations(OperationsBase):
                 raise self._not_recorded(fault, write.prefix) from fault
             if isinstance(fault, RedisRefused):
                 await self._drop_old_value(write.redis_key)
+                self._written(write.key, version)
             self._degraded(fault, write.prefix, None)
 
 

@@ -70,21 +70,15 @@ class CollectionOperations(OperationsBase):
         self, dest: Key, *keys: Key, version_dest: int | None = None, version_keys: int | None = None
     ) -> int:
         """Store what `sdiff` gives; return its size."""
-        return await self._ask(
-            int, 0, "SDIFFSTORE", self._redis_key(dest, version_dest), *self._all(keys, version_keys)
-        )
+        return await self._store("SDIFFSTORE", dest, version_dest, keys, version_keys)
 
     async def sinterstore(self, dest: Key, *keys: Key, version: int | None = None) -> int:
         """Store what `sinter` gives; return its size."""
-        return await self._ask(
-            int, 0, "SINTERSTORE", self._redis_key(dest, version), *self._all(keys, version)
-        )
+        return await self._store("SINTERSTORE", dest, version, keys, version)
 
     async def sunionstore(self, destination: Key, *keys: Key, version: int | None = None) -> int:
         """Store what `sunion` gives; return its size."""
-        return await self._ask(
-            int, 0, "SUNIONSTORE", self._redis_key(destination, version), *self._all(keys, version)
-        )
+        return await self._store("SUNIONSTORE", destination, version, keys, version)
 
     async def smove(self, source: Key, destination: Key, member: Any, version: int | None = None) -> bool:
         """Move a member from one set to another; tell whether it was there."""
@@ -316,6 +310,17 @@ class CollectionOperations(OperationsBase):
             return convert(self._checked(await self._io.ask(commands.command(name, key, *parts), now())))
         except RedisFault as fault:
             return self._degraded(fault, self._prefix(self._value_keys.caller_key(key)), fallback)
+
+    async def _store(
+        self, name: str, dest: Key, version_dest: int | None, keys: Iterable[Key], version: int | None
+    ) -> int:
+        """The size of the set that was stored, in place of whatever lay there."""
+        try:
+            return await self._ask(
+                int, 0, name, self._redis_key(dest, version_dest), *self._all(keys, version)
+            )
+        finally:
+            self._written(dest, version_dest)
 
     async def _pop(self, name: str, key: Key, count: int | None, version: int | None) -> Any:
         parts = () if count is None else (count,)

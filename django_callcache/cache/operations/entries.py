@@ -11,14 +11,12 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, ERRORS, HITS, MISSES, SETS
-from django_callcache.cache.operations.base import MISSING, OperationsBase, now
+from django_callcache.cache.near import NearCache
+from django_callcache.cache.operations.base import FAILED, MISSING, OperationsBase, now
 from django_callcache.cache.operations.entry_scripts import INCREMENT, MOVE, REPLACE
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import RedisFault, RedisRefused
-
-FAILED: Any = object()
-"""No answer from Redis."""
 
 TRIES = 1000
 """Rounds of compare and set before contention is called an error: in each of them somebody succeeds."""
@@ -29,13 +27,24 @@ class EntryOperations(OperationsBase):
 
     async def read(self, key: Key, version: int | None, missing: Any, failed: Any) -> Any:
         """The value at a key; ``missing`` where there is none, ``failed`` where Redis failed and may."""
+        if version is None and self.near is not None and type(key) is str:
+            value = self.near.get(key, missing, FAILED)
+            if value is not FAILED:
+                return value
+        return await self.fetch(key, version, missing, failed)
+
+    async def fetch(self, key: Key, version: int | None, missing: Any, failed: Any) -> Any:
+        """The same from Redis, whatever this process holds a copy of."""
         started = now()
         text = key if type(key) is str else str(key)
         prefix = self._prefix_of(text)
         redis_key = self._redis_key(key, version)
         try:
-            reply = await self._io.ask(commands.get(redis_key), started, reads=True)
-            value = self._decoded(reply, prefix, redis_key)
+            if prefix.is_near and version is None and self.near is not None and type(key) is str:
+                value = await self._fetch_and_keep(self.near, key, prefix, redis_key, started)
+            else:
+                reply = await self._io.ask(commands.get(redis_key), started, reads=True)
+                value = self._decoded(reply, prefix, redis_key)
         except RedisFault as fault:
             return self._degraded(fault, prefix, failed)
         if value is MISSING:
@@ -44,6 +53,21 @@ class EntryOperations(OperationsBase):
             prefix.counts.read(text, MISSES, now() - started)
             return missing
         prefix.counts.read(text, HITS, now() - started)
+        return value
+
+    async def _fetch_and_keep(
+        self, near: NearCache, key: str, prefix: Prefix, redis_key: bytes, started: int
+    ) -> Any:
+        """The value in Redis, a copy of which is kept in this process for as long as it may."""
+        token = near.begin()
+        if token is None:
+            self._runtime.listen()
+            reply = await self._io.ask(commands.get(redis_key), started, reads=True)
+            return self._decoded(reply, prefix, redis_key)
+        asked = (commands.get(redis_key), commands.pttl(redis_key))
+        reply, left = await self._io.ask_many(asked, started, reads=True)
+        value = self._decoded(reply, prefix, redis_key)
+        self._keep(near, key, token, started, prefix, reply, value, left)
         return value
 
     async def set(
@@ -90,12 +114,14 @@ class EntryOperations(OperationsBase):
             return bool(await self._record(prefix, key, version, operation, px, blob, started))
         command = commands.set_if(redis_key, blob, px, b"XX") if xx else commands.set_(redis_key, blob, px)
         try:
-            reply = self._checked(await self._io.ask(command, started))
+            reply = self._checked(await self._write(command, started, redis_key))
         except RedisRefused as refused:
             await self._drop_old_value(redis_key)
             return self._degraded(refused, prefix, False)
         except RedisFault as fault:
             return self._degraded(fault, prefix, False)
+        finally:
+            self._written(key, version)
         prefix.counts.wrote(SETS, now() - started)
         return reply is not None
 
@@ -113,9 +139,12 @@ class EntryOperations(OperationsBase):
         if prefix.is_synced:
             return bool(await self._record(prefix, key, version, b"add", px, blob, started))
         try:
-            reply = self._checked(await self._io.ask(commands.set_if(redis_key, blob, px, b"NX"), started))
+            command = commands.set_if(redis_key, blob, px, b"NX")
+            reply = self._checked(await self._write(command, started, redis_key))
         except RedisFault as fault:
             return self._degraded(fault, prefix, False)
+        finally:
+            self._written(key, version)
         prefix.counts.wrote(SETS, now() - started)
         return reply is not None
 
@@ -143,9 +172,12 @@ class EntryOperations(OperationsBase):
         if prefix.is_synced:
             return bool(await self._record(prefix, key, version, b"delete", b"", b"", started))
         try:
-            reply = self._checked(await self._io.ask(commands.unlink(self._redis_key(key, version)), started))
+            redis_key = self._redis_key(key, version)
+            reply = self._checked(await self._write(commands.unlink(redis_key), started, redis_key))
         except RedisFault as fault:
             return self._degraded(fault, prefix, False)
+        finally:
+            self._written(key, version)
         prefix.counts.wrote(DELETES, now() - started)
         return bool(reply)
 
@@ -162,9 +194,11 @@ class EntryOperations(OperationsBase):
             return bool(await self._record(prefix, key, version, b"touch", px, b"", started))
         redis_key = self._redis_key(key, version)
         try:
-            return bool(self._checked(await self._io.ask(commands.retime(redis_key, px), started)))
+            return bool(self._checked(await self._write(commands.retime(redis_key, px), started, redis_key)))
         except RedisFault as fault:
             return self._degraded(fault, prefix, False)
+        finally:
+            self._written(key, version)
 
     async def has_key(self, key: Key, version: int | None = None) -> bool:
         """Tell whether a key exists."""
@@ -202,6 +236,8 @@ class EntryOperations(OperationsBase):
                 reply = await self._increment_by_comparing(prefix, key, version, redis_key, delta)
         except RedisFault as fault:
             return self._unwritten(fault, prefix, None)
+        finally:
+            self._written(key, version)
         if reply is None:
             if not ignore_key_check:
                 raise ValueError(f"Key {key!r} not found.")
@@ -249,6 +285,9 @@ class EntryOperations(OperationsBase):
                     return current + delta
         except RedisFault as fault:
             return self._unwritten(fault, prefix, current)
+        finally:
+            self._written(key, current)
+            self._written(key, current + delta)
         raise self._contended(prefix, key)
 
     async def decr_version(self, key: Key, delta: int = 1, version: int | None = None) -> int:
@@ -315,11 +354,13 @@ class EntryOperations(OperationsBase):
         reads: bool = False,
     ) -> Any:
         try:
-            return self._checked(
-                await self._io.ask(command(self._redis_key(key, version)), now(), reads=reads)
-            )
+            redis_key = self._redis_key(key, version)
+            return self._checked(await self._ask_or_write(command(redis_key), (redis_key,), now(), reads))
         except RedisFault as fault:
             return self._degraded(fault, self._prefix(key), fallback)
+        finally:
+            if not reads:
+                self._written(key, version)
 
     async def _increment(
         self, prefix: Prefix, key: Key, version: int | None, redis_key: bytes, delta: int, started: int

@@ -60,9 +60,12 @@ class PatternOperations(OperationsBase):
     async def flush_db(self) -> bool:
         """Delete the whole Redis database, whoever its keys belong to, the outbox included."""
         try:
-            return bool(self._checked(await self._io.ask(commands.command("FLUSHDB", "ASYNC"), now())))
+            return bool(self._checked(await self._write(commands.command("FLUSHDB", "ASYNC"), now())))
         except RedisFault as fault:
             return self._degraded(fault, self._prefix(""), False)
+        finally:
+            if self._runtime.near is not None:
+                self._runtime.near.empty()
 
     async def keys(self, search: str = "*", version: int | None = None) -> list[str]:
         """The keys that match a glob, each once."""
@@ -101,11 +104,15 @@ class PatternOperations(OperationsBase):
         removed = 0
         try:
             async for page in self._scan(glob, itersize):
-                removed += self._checked(await self._io.ask(commands.of_keys(b"UNLINK", page), now()))
+                unlink = commands.of_keys(b"UNLINK", page)
+                removed += self._checked(await self._write(unlink, now(), *page))
                 if progress is not None:
                     progress(removed)
         except RedisFault as fault:
             return removed, fault
+        finally:
+            if self._runtime.near is not None:
+                self._runtime.near.empty()
         return removed, None
 
     async def _scan(self, glob: bytes, itersize: int) -> AsyncIterator[list[bytes]]:
