@@ -16,8 +16,7 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.connections import Connections
-from django_callcache.cache.faults import fault_of, is_timeout, may_repeat
-from django_callcache.exceptions import RedisFault, RedisUnavailable
+from django_callcache.cache.faults import may_repeat, noted_fault
 
 Result = TypeVar("Result")
 
@@ -159,25 +158,19 @@ class BlockingIo:
             if self._when_lost is not None:
                 self._when_lost()
             if not reads:
-                raise self._fault(error, sent) from error
+                raise noted_fault(self._breaker, error, sent=sent) from error
             if not may_repeat(error):
-                raise self._fault(error, False) from error
+                raise noted_fault(self._breaker, error, sent=False) from error
             try:
                 _send(connection, command, expires_at)
                 return _receive(connection, replies, expires_at)
             except (redis_errors.RedisError, OSError) as again:
                 _drop(connection)
-                raise self._fault(again, False) from again
+                raise noted_fault(self._breaker, again, sent=False) from again
         finally:
             # Its traceback holds this frame: a cycle that would keep the connection alive when it is lost.
             del error
             self._connections.give(connection)
-
-    def _fault(self, error: BaseException, sent: bool) -> RedisFault:
-        fault = fault_of(error, self._breaker.server, sent=sent)
-        if isinstance(fault, RedisUnavailable):
-            self._breaker.failed(timed_out=is_timeout(error))
-        return fault
 
 
 def _send(connection: Any, command: bytes, expires_at: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redis import exceptions as redis_errors
 
+from django_callcache.cache.breaker import Breaker
 from django_callcache.exceptions import RedisFault, RedisMisconfigured, RedisRefused, RedisUnavailable
 
 _REFUSALS = ("MISCONF", "NOREPLICAS", "OOM")
@@ -29,6 +30,14 @@ def fault_of(error: BaseException, server: str, *, sent: bool) -> RedisFault:
     if isinstance(error, redis_errors.TimeoutError | TimeoutError):
         return RedisUnavailable(f"Redis at {server} did not answer in time.", sent=sent)
     return RedisUnavailable(f"Redis at {server} cannot be reached ({type(error).__name__}).", sent=sent)
+
+
+def noted_fault(breaker: Breaker, error: BaseException, *, sent: bool) -> RedisFault:
+    """The fault, and the breaker told of it: once a connection, however many calls it takes along."""
+    fault = fault_of(error, breaker.server, sent=sent)
+    if isinstance(fault, RedisUnavailable):
+        breaker.failed(timed_out=is_timeout(error))
+    return fault
 
 
 def fault_in(reply: redis_errors.ResponseError, server: str) -> RedisFault | None:

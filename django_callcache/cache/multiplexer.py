@@ -17,8 +17,8 @@ from typing import Any
 from redis import exceptions as redis_errors
 
 from django_callcache.cache.breaker import Breaker
-from django_callcache.cache.faults import fault_of, is_timeout, may_repeat
-from django_callcache.exceptions import RedisFault, RedisUnavailable
+from django_callcache.cache.faults import fault_of, may_repeat, noted_fault
+from django_callcache.exceptions import RedisFault
 
 OpenConnection = Callable[[], Awaitable[Any]]
 
@@ -110,7 +110,7 @@ class AsyncIo:
             async with asyncio.timeout(self._deadline):
                 connection = await self._connect()
         except (redis_errors.RedisError, OSError) as error:
-            opening.set_exception(SessionLost(error, _noted_fault(self._breaker, error, sent=False)))
+            opening.set_exception(SessionLost(error, noted_fault(self._breaker, error, sent=False)))
             return
         except BaseException:
             opening.cancel()
@@ -238,7 +238,7 @@ class Session:
         if is_fault and self._when_lost is not None:
             self._when_lost()
         if is_fault and (self._pending or not may_repeat(error)):
-            _noted_fault(self._breaker, error, sent=True)
+            noted_fault(self._breaker, error, sent=True)
         for waiting in self._pending:
             waiting.fail(SessionLost(error, fault_of(error, self._breaker.server, sent=True)))
         self._pending.clear()
@@ -268,11 +268,3 @@ class _Pending:
     def fail(self, error: Exception) -> None:
         if not self._future.done():
             self._future.set_exception(error)
-
-
-def _noted_fault(breaker: Breaker, error: BaseException, *, sent: bool) -> RedisFault:
-    """The fault, and the breaker told of it: once a connection, however many calls it takes along."""
-    fault = fault_of(error, breaker.server, sent=sent)
-    if isinstance(fault, RedisUnavailable):
-        breaker.failed(timed_out=is_timeout(error))
-    return fault

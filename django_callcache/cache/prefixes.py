@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterable
 from django_callcache.cache.counters import PrefixCounts
 from django_callcache.codec import Codec
 from django_callcache.conf import PrefixRule
+from django_callcache.outbox.stat_buckets import OTHER
 from django_callcache.ttl import Decision, HourlyProfile, Observation, Policy
-
-OTHER = "other"
-"""Where keys without a prefix are counted, and prefixes beyond the bound."""
 
 LONGEST_PX = 10**15
 """Milliseconds that a TTL is cut to: beyond it Redis refuses the sum with the present time."""

@@ -85,6 +85,7 @@ class TestBlockingIo:
         assert cache.set("a", 2) is True
         assert cache.get("a") == 2
 
+    @pytest.mark.usefixtures("undisturbed")
     def test_ask__deadline_after_an_idle_time(self, make_cache, start_redis):
         """The check of an idle connection leaves the deadline as it was."""
         with Proxy(start_redis().port) as proxy:

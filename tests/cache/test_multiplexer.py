@@ -56,6 +56,7 @@ class TestOneConnection:
         admin.ping()
         assert len(own_connections(admin)) == 1
 
+    @pytest.mark.usefixtures("undisturbed")
     async def test_commands__leave_in_one_write(self, make_cache, server):
         """What tasks send in the same turn of the loop travels together."""
         with Proxy(server.port) as proxy:
@@ -114,6 +115,7 @@ class TestCancellation:
 
 
 class TestTimeouts:
+    @pytest.mark.usefixtures("undisturbed")
     async def test_timeout__fails_all_and_reconnects(self, make_cache, server):
         """A late reply ends the connection: every call that waits degrades, the next gets a new one."""
         with Proxy(server.port) as proxy:

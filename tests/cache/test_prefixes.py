@@ -5,9 +5,10 @@ import itertools
 import pytest
 
 from django_callcache.cache.counters import PrefixCounts
-from django_callcache.cache.prefixes import LONGEST_PX, OTHER, Prefix, Prefixes, TtlClock, milliseconds
+from django_callcache.cache.prefixes import LONGEST_PX, Prefix, Prefixes, TtlClock, milliseconds
 from django_callcache.codec import Codec, Encoding, KeyRing
 from django_callcache.conf import PrefixRule
+from django_callcache.outbox.stat_buckets import OTHER
 from django_callcache.ttl import Decision, FixedTtl, HourlyProfile
 
 CODEC = Codec("tests", KeyRing(["secret"]), Encoding())
