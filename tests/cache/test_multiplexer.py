@@ -26,6 +26,7 @@ def server(start_redis):
     return start_redis()
 
 
+@pytest.mark.usefixtures("undisturbed")
 class TestOneConnection:
     async def test_tasks__share_a_connection(self, make_cache, server):
         """Two hundred tasks share one connection, and each gets its own reply."""
@@ -56,7 +57,6 @@ class TestOneConnection:
         admin.ping()
         assert len(own_connections(admin)) == 1
 
-    @pytest.mark.usefixtures("undisturbed")
     async def test_commands__leave_in_one_write(self, make_cache, server):
         """What tasks send in the same turn of the loop travels together."""
         with Proxy(server.port) as proxy:
@@ -178,6 +178,7 @@ class TestTimeouts:
                 assert await cache.aset("a", 1) is False
 
 
+@pytest.mark.usefixtures("undisturbed")
 class TestLoops:
     def test_loops__one_after_another(self, make_cache, server):
         """Each event loop gets a connection of its own, and takes it along when it ends."""
