@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from django_callcache.cache.operations.batches import BatchOperations
 from django_callcache.cache.operations.collections import CollectionOperations
-from django_callcache.cache.operations.entries import EntryOperations
+from django_callcache.cache.operations.fills import FillOperations
+from django_callcache.cache.operations.lifetimes import LifetimeOperations
+from django_callcache.cache.operations.numbers import NumberOperations
 from django_callcache.cache.operations.patterns import PatternOperations
 
 __all__ = ["Operations"]
 
 
-class Operations(EntryOperations, BatchOperations, PatternOperations, CollectionOperations):
+class Operations(
+    NumberOperations,
+    LifetimeOperations,
+    FillOperations,
+    BatchOperations,
+    PatternOperations,
+    CollectionOperations,
+):
     """All operations of one alias over one driver."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -37,6 +37,9 @@ MISSING: Any = object()
 
 _COUNTED_AS = {b"set": SETS, b"add": SETS, b"replace": SETS, b"delete": DELETES}
 """What a recorded write is counted as; others are counted where they are asked for, or not at all."""
+
+TRIES = 1000
+"""Rounds of compare and set before contention is called an error: in each of them somebody succeeds."""
 
 FAILED: Any = object()
 """No answer, from Redis or from the near cache."""
@@ -199,6 +202,24 @@ class OperationsBase:
             return None
         return milliseconds(timeout)
 
+    async def _ask_of_key(
+        self,
+        key: Key,
+        version: int | None,
+        command: Callable[[bytes], bytes],
+        fallback: Any,
+        *,
+        reads: bool = False,
+    ) -> Any:
+        try:
+            redis_key = self._redis_key(key, version)
+            return self._checked(await self._ask_or_write(command(redis_key), (redis_key,), now(), reads))
+        except RedisFault as fault:
+            return self._degraded(fault, self._prefix(key), fallback)
+        finally:
+            if not reads:
+                self._written(key, version)
+
     async def _run_script(
         self,
         script: Script,
@@ -290,3 +311,7 @@ class OperationsBase:
 
     def _remote_key(self, key: Key, version: int | None) -> bytes:
         return self._value_keys.remote_key(key, version)
+
+    def _contended(self, prefix: Prefix, key: Key) -> RuntimeError:
+        prefix.counts.slots[ERRORS] += 1
+        return RuntimeError(f"Other writers kept changing {key!r}; nothing was written.")

@@ -1,0 +1,142 @@
+"""Operations on how long an entry lives, and under which version."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
+
+from django_callcache.cache import commands
+from django_callcache.cache.operations.base import MISSING, TRIES, now
+from django_callcache.cache.operations.entries import EntryOperations
+from django_callcache.cache.operations.entry_scripts import MOVE
+from django_callcache.cache.prefixes import Prefix
+from django_callcache.cache.value_keys import Key
+from django_callcache.exceptions import RedisFault
+
+
+class LifetimeOperations(EntryOperations):
+    """Timeouts asked for and changed; an entry moved to another version with the one it has."""
+
+    async def ttl(self, key: Key, version: int | None = None) -> int | None:
+        """Seconds that a key has left: None if it never expires, 0 if it does not exist."""
+        left = await self.pttl(key, version)
+        return None if left is None else round(left / 1000) or min(left, 1)
+
+    async def pttl(self, key: Key, version: int | None = None) -> int | None:
+        """Milliseconds that a key has left: None if it never expires, 0 if it does not exist."""
+        left = await self._ask_of_key(
+            key, version, lambda name: commands.command("PTTL", name), -2, reads=True
+        )
+        return None if left == -1 else max(left, 0)
+
+    async def touch(
+        self, key: Key, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        """Give a key a new timeout, as for `set`; tell whether it exists."""
+        started = now()
+        prefix = self._prefix(key)
+        px = self._px(prefix, timeout)
+        if px is None:
+            return await self.delete(key, version)
+        if prefix.is_synced:
+            return bool(await self._record(prefix, key, version, b"touch", px, b"", started))
+        redis_key = self._redis_key(key, version)
+        try:
+            return bool(self._checked(await self._write(commands.retime(redis_key, px), started, redis_key)))
+        except RedisFault as fault:
+            return self._degraded(fault, prefix, False)
+        finally:
+            self._written(key, version)
+
+    async def persist(self, key: Key, version: int | None = None) -> bool:
+        """Take a key's timeout away; tell whether it had one."""
+        prefix = self._prefix(key)
+        if prefix.is_synced:
+            asked = commands.command("PTTL", self._redis_key(key, version))
+            try:
+                left = self._checked(await self._io.ask(asked, now(), reads=True))
+            except RedisFault as fault:
+                return self._unwritten(fault, prefix, False)
+            return left >= 0 and await self.touch(key, None, version)
+        return bool(await self._ask_of_key(key, version, lambda name: commands.command("PERSIST", name), 0))
+
+    async def expire(self, key: Key, timeout: float | timedelta, version: int | None = None) -> bool:
+        """Let a key expire after some seconds; tell whether it exists."""
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        return await self.touch(key, seconds, version)
+
+    async def pexpire(self, key: Key, timeout: float | timedelta, version: int | None = None) -> bool:
+        """Let a key expire after some milliseconds; tell whether it exists."""
+        if timeout is DEFAULT_TIMEOUT:
+            return await self.touch(key, timeout, version)
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout / 1000
+        return await self.touch(key, seconds, version)
+
+    async def expire_at(self, key: Key, when: datetime | float, version: int | None = None) -> bool:
+        """Let a key expire at a time, a datetime or unix seconds; tell whether it exists."""
+        return await self.pexpire_at(key, when if isinstance(when, datetime) else when * 1000, version)
+
+    async def pexpire_at(self, key: Key, when: datetime | float, version: int | None = None) -> bool:
+        """Let a key expire at a time, a datetime or unix milliseconds; tell whether it exists."""
+        unix_ms = when.timestamp() * 1000 if isinstance(when, datetime) else when
+        if self._prefix(key).is_synced:
+            return await self.touch(key, unix_ms / 1000 - datetime.now(UTC).timestamp(), version)
+        at = b"%d" % unix_ms
+        return bool(
+            await self._ask_of_key(key, version, lambda name: commands.command("PEXPIREAT", name, at), 0)
+        )
+
+    async def incr_version(self, key: Key, delta: int = 1, version: int | None = None) -> int:
+        """Move a value to the key's version ``delta`` further on, with its timeout.
+
+        Returns:
+            The version where the value is now: the present one where Redis failed and ``ON_ERROR`` is
+            "degrade".
+
+        Raises:
+            ValueError: The key does not exist.
+        """
+        current = self._value_keys.version if version is None else version
+        prefix = self._prefix(key)
+        old_key, new_key = self._redis_key(key, current), self._redis_key(key, current + delta)
+        try:
+            for _ in range(TRIES):
+                asked = (commands.get(old_key), commands.command("PTTL", old_key))
+                blob, left = await self._io.ask_many(asked, now(), reads=True)
+                value = self._decoded(blob, prefix, old_key)
+                if value is MISSING:
+                    if await self._learns():
+                        continue
+                    raise ValueError(f"Key {key!r} not found.")
+                # The seal binds a value to its key, so it is sealed anew rather than renamed.
+                moved = prefix.codec.encode(value, new_key)
+                if prefix.is_synced and delta:
+                    px = b"" if left < 0 else b"%d" % max(left, 1)
+                    has_moved = await self._move_recorded(prefix, key, current, delta, blob, moved, px)
+                else:
+                    names, arguments = (old_key, new_key), (blob, moved)
+                    has_moved = self._checked(await self._run_script(MOVE, names, arguments, now()))
+                if has_moved:
+                    return current + delta
+        except RedisFault as fault:
+            return self._unwritten(fault, prefix, current)
+        finally:
+            self._written(key, current)
+            self._written(key, current + delta)
+        raise self._contended(prefix, key)
+
+    async def decr_version(self, key: Key, delta: int = 1, version: int | None = None) -> int:
+        """Move a value to the key's version ``delta`` further back; see `incr_version`."""
+        return await self.incr_version(key, -delta, version)
+
+    async def _move_recorded(
+        self, prefix: Prefix, key: Key, current: int, delta: int, blob: bytes, moved: bytes, px: bytes
+    ) -> Any:
+        """Write a synced value under its new version, then delete the old one if it is still what was read.
+
+        In this order a crash in between leaves two copies, here and in the remote store, never none.
+        """
+        await self._record(prefix, key, current + delta, b"set", px, moved, now())
+        return await self._record(prefix, key, current, b"delete", b"", b"", now(), expected=blob)
