@@ -217,6 +217,7 @@ class TestLink:
         assert self.run(reader, start, keys, disturb, 3) <= STALENESS_NS
 
 
+@pytest.mark.usefixtures("undisturbed")  # a hand-over of statistics would be held like a read
 class TestFillRace:
     @pytest.mark.parametrize("rounds", [100, pytest.param(1_000, marks=pytest.mark.long)])
     @pytest.mark.parametrize("many", [False, True], ids=["get", "get_many"])

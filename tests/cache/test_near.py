@@ -30,6 +30,9 @@ class Plain:
     def __eq__(self, other):
         return self.items == other.items
 
+    def __repr__(self):
+        return f"Plain({self.items!r})"
+
     __hash__ = None
 
 
