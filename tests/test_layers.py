@@ -16,10 +16,21 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "django_callcache"
 
 FLOORS = (
-    {"redis_keys", "conf", "exceptions", "signals", "models", "loop", "lua", "failpoints", "ttl"},
+    {
+        "redis_keys",
+        "conf",
+        "exceptions",
+        "signals",
+        "models",
+        "loop",
+        "lua",
+        "failpoints",
+        "ttl",
+        "key_templates",
+    },
     {"codec", "outbox", "alerts"},
     {"cache", "stats", "sync", "training", "warm"},
-    {"service", "decorators", "checks", "metrics", "admin", "maintenance", "contrib", "templatetags"},
+    {"service", "decorators", "checks", "metrics", "admin", "maintenance", "contrib", "templatetags", "orm"},
     {"apps", "views", "management", "migrations", "asgi"},
     {"urls"},
 )
