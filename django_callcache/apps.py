@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from django_callcache.checks import register_checks
@@ -17,5 +18,7 @@ class CallCacheConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks."""
+        """Register the system checks; join django-prometheus, where the site has it."""
         register_checks()
+        if apps.is_installed("django_prometheus"):
+            import_string("django_callcache.metrics.join_django_prometheus")()

@@ -88,6 +88,8 @@ def run_once(
             _sync(cache, report, remote, lambda: may_go_on() and lease.keep())
         with _noted(report, "prune"):
             report.pruned = _prune()
+        with _noted(report, "totals"):
+            StatBuckets(cache.redis_client(), cache.redis_keys).note(*totals_of(report, time.time()))
     finally:
         lease.give_back()
     return report
@@ -131,6 +133,22 @@ def namespace_of(cache: CallCache) -> str:
     """Return the name that the rows of a cache have in the remote store."""
     namespace = get_settings().sync.namespace
     return namespace if cache.alias == "default" else f"{namespace}/{cache.alias}"
+
+
+def totals_of(report: Report, now: float) -> tuple[dict[str, int], dict[str, float]]:
+    """Return what a run adds to the totals of all time, and which moments it sets."""
+    grown: dict[str, int] = {}
+    moments: dict[str, float] = {}
+    if report.collected is not None:
+        moments["collected_at"] = now
+    if report.outcome != "none":
+        grown[f"passes_{report.outcome}"] = 1
+    if report.sync is not None:
+        for name in ("pushed", "conflicts", "rejected"):
+            grown[name] = getattr(report.sync, name)
+        if report.outcome != "failed":
+            moments["synced_at"] = now
+    return grown, moments
 
 
 class CacheValues:

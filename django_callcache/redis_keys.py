@@ -88,6 +88,14 @@ class RedisKeys:
         """Hash: hour since the epoch to the number of reads in it."""
         return self._stats + b"hours"
 
+    def stat_totals(self) -> bytes:
+        """Hash: counts of all processes since they were first counted, and moments of the loop."""
+        return self._stats + b"totals"
+
+    def processes(self) -> bytes:
+        """Hash: what each process last said of itself."""
+        return self.root + b"processes"
+
     def hot_keys(self, hour: int, prefix: str) -> bytes:
         """Sorted set: the most read keys of an hour."""
         return self._stats + b"hot:%d:%b" % (hour, prefix.encode())

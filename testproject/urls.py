@@ -7,5 +7,6 @@ from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("callcache/", include("django_callcache.urls")),
     path("", include("testproject.crm.urls")),
 ]

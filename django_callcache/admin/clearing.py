@@ -15,10 +15,10 @@ from django.core import signing
 
 from django_callcache.admin.access import Power, may
 from django_callcache.admin.aliases import is_denied
-from django_callcache.admin.live import FAULTS, masked
 from django_callcache.cache import CallCache
 from django_callcache.cache.value_keys import ValueKeys, escape_glob
 from django_callcache.conf import get_settings
+from django_callcache.live import FAULTS, masked
 from django_callcache.models import CacheOperation
 from django_callcache.outbox.stat_buckets import OTHER
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django_callcache.admin.figures import Figures
-from django_callcache.admin.live import LiveFacts
 from django_callcache.conf import SyncSettings
+from django_callcache.live import LiveFacts
 from django_callcache.models import SyncRun
 
 STATS_LATE = datetime.timedelta(minutes=20)

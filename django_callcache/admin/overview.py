@@ -13,10 +13,10 @@ from django_callcache.admin.aliases import Alias
 from django_callcache.admin.chart import Chart, Event, draw
 from django_callcache.admin.figures import Figures, figures_from_minutes, figures_from_rows
 from django_callcache.admin.health import Finding, findings
-from django_callcache.admin.live import FAULTS, LiveFacts, look
 from django_callcache.admin.periods import Period, period_of
 from django_callcache.cache import CallCache
 from django_callcache.conf import get_settings
+from django_callcache.live import FAULTS, LiveFacts, is_synced, look
 from django_callcache.models import CacheOperation, CacheStat, SyncRun
 from django_callcache.outbox.stat_buckets import OTHER, StatBuckets
 from django_callcache.stats.series import Totals
@@ -114,11 +114,6 @@ def overview_of(alias: Alias, period_name: str | None) -> Overview:
         from_minutes,
         _first_steps(live, minutes, last_run) if newest is None and not figures.totals else (),
     )
-
-
-def is_synced(cache: CallCache) -> bool:
-    """Tell whether writes of a cache are meant for a remote store."""
-    return any(rule.sync for rule in cache.options.rules)
 
 
 def _from_minutes(buckets: StatBuckets, alias: str, period: Period) -> Figures | None:

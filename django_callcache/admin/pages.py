@@ -18,10 +18,10 @@ from django_callcache.admin.aliases import Alias, aliases_of
 from django_callcache.admin.clearing import Outcome, Preview, Refused, Scope, Target
 from django_callcache.admin.forms import ClearForm
 from django_callcache.admin.frame import CLEAR, CLEARED, OVERVIEW, frame, refuse
-from django_callcache.admin.live import FAULTS, masked
 from django_callcache.admin.overview import overview_of
 from django_callcache.admin.periods import LABELS
 from django_callcache.conf import get_settings
+from django_callcache.live import FAULTS, masked
 from django_callcache.models import PATTERN_LENGTH, CacheOperation, Dashboard
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from time import monotonic_ns
 from typing import Any
@@ -24,6 +24,7 @@ from django_callcache.cache.runtime import Runtime, runtime_of
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
 from django_callcache.codec import Codec, DictionaryRecords
 from django_callcache.conf import SOURCES, CacheOptions
+from django_callcache.outbox.processes import ProcessReport
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.ttl import Decision, HourlyProfile, Policy
 
@@ -274,6 +275,22 @@ class CallCache(RedisCache):
             redis.exceptions.RedisError: It did not arrive; the counts wait for the next time.
         """
         self._runtime.flush_stats()
+
+    def ask_redis(self, *questions: Sequence[bytes | str | int]) -> list[Any]:
+        """The replies to some commands that change nothing, in one round trip with a deadline.
+
+        For work off the hot path. Each command is a sequence of its words; an error reply is among the
+        replies.
+
+        Raises:
+            RedisFault: There was no reply in time, or the breaker is open.
+        """
+        return self._runtime.ask(questions)
+
+    @property
+    def condition(self) -> ProcessReport:
+        """How this process does: its near cache, its link, whether it has given Redis up for now."""
+        return self._runtime.condition()
 
     def counted(self) -> Mapping[str, Mapping[str, int]]:
         """What this process has counted since it started: prefix to name to number."""

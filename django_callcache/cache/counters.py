@@ -8,6 +8,7 @@ never set back: every reader keeps its own mark.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from django_callcache.outbox.stat_buckets import COUNTERS, FIELDS, LATENCY_SLOTS, Growth
 
@@ -69,17 +70,28 @@ class CountsReader:
     def __init__(self) -> None:
         self._confirmed: dict[str, list[int]] = {}
         self._seen: dict[str, list[int]] = {}
+        self._confirmed_whole: Mapping[str, int] = {}
+        self._seen_whole: Mapping[str, int] = {}
 
-    def growth(self, prefixes: Mapping[str, PrefixCounts]) -> Growth:
-        """What has grown since the last `confirm`; the reads by key are taken, not copied."""
+    def growth(self, prefixes: Mapping[str, PrefixCounts], whole: Mapping[str, int] | None = None) -> Growth:
+        """What has grown since the last `confirm`; the reads by key are taken, not copied.
+
+        Args:
+            prefixes: Counts by prefix.
+            whole: Counts of the whole alias, by name.
+        """
+        self._seen_whole = whole or {}
         self._seen = {name: list(prefix.slots) for name, prefix in prefixes.items()}
         reads: dict[str, Mapping[str, int]] = {}
         for name, prefix in prefixes.items():
             if prefix.reads:
                 taken, prefix.reads = prefix.reads, {}
                 reads[name] = dict(taken)
-        return Growth.between(self._confirmed, self._seen, reads)
+        known = self._confirmed_whole
+        grown = {name: count - known.get(name, 0) for name, count in self._seen_whole.items()}
+        return replace(Growth.between(self._confirmed, self._seen, reads), whole=grown)
 
     def confirm(self) -> None:
         """Move the mark: what `growth` returned has arrived."""
         self._confirmed = self._seen
+        self._confirmed_whole = self._seen_whole

@@ -7,15 +7,21 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 
 import redis
 
 from django_callcache.cache.runtime import Runtime, runtimes
+from django_callcache.outbox.processes import REPORT_SECONDS
 
 logger = logging.getLogger(__name__)
 
 PROFILE_SECONDS = 60.0
 LATE_SECONDS = 30.0
+
+counted_for: list[Callable[[Runtime], object]] = []
+"""Called for each alias whenever its counts were taken to Redis, or should have been: who keeps counts of a
+library of its own adds itself here from above."""
 
 
 class Flusher:
@@ -30,6 +36,7 @@ class Flusher:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._profile_at = 0.0
+        self._report_at = 0.0
         self._flushed_at = time.monotonic()
 
     def start(self) -> None:
@@ -53,6 +60,7 @@ class Flusher:
         self._stop.set()
         for runtime in runtimes():
             _flush(runtime)
+            _leave(runtime)
 
     def _run(self) -> None:
         stop = self._stop
@@ -60,9 +68,14 @@ class Flusher:
             with_profile = time.monotonic() >= self._profile_at
             if with_profile:
                 self._profile_at = time.monotonic() + PROFILE_SECONDS
+            with_report = time.monotonic() >= self._report_at
+            if with_report:
+                self._report_at = time.monotonic() + REPORT_SECONDS
             self._flushed_at = time.monotonic()
             for runtime in runtimes():
                 _flush(runtime)
+                if with_report:
+                    _report(runtime)
                 if with_profile:
                     _read_profile(runtime)
                 if with_profile or not runtime.dictionaries.was_read:
@@ -70,12 +83,36 @@ class Flusher:
 
 
 def _flush(runtime: Runtime) -> None:
-    if not (runtime.options.stats and runtime.settings.stats.enabled):
+    for tell in counted_for:
+        tell(runtime)
+    if not _counts(runtime):
         return
     try:
         runtime.flush_stats()
     except redis.RedisError as error:
         logger.debug("alias=%s statistics=late error=%s", runtime.alias, type(error).__name__)
+
+
+def _report(runtime: Runtime) -> None:
+    if not _counts(runtime):
+        return
+    try:
+        runtime.report()
+    except redis.RedisError as error:
+        logger.debug("alias=%s report=late error=%s", runtime.alias, type(error).__name__)
+
+
+def _leave(runtime: Runtime) -> None:
+    if not _counts(runtime):
+        return
+    try:
+        runtime.leave()
+    except redis.RedisError as error:
+        logger.debug("alias=%s report=stays error=%s", runtime.alias, type(error).__name__)
+
+
+def _counts(runtime: Runtime) -> bool:
+    return runtime.options.stats and runtime.settings.stats.enabled
 
 
 def _read_profile(runtime: Runtime) -> None:

@@ -100,6 +100,7 @@ class InvalidationLink:
         self._is_suspect = False
         self._has_said = False
         self._hang_ups = 0
+        self._confirmed_at = time.monotonic_ns()
         self.is_tracking = False
         """Whether Redis itself announces what changes; otherwise writers do."""
         self.is_refused = False
@@ -119,6 +120,7 @@ class InvalidationLink:
                 except RuntimeError:  # the interpreter is shutting down, or is out of threads
                     return
                 self._thread = thread
+                self._confirmed_at = time.monotonic_ns()
 
     def stop(self) -> None:
         """Stop listening; the near cache serves nothing until somebody reads again."""
@@ -127,6 +129,12 @@ class InvalidationLink:
             self._stopped = threading.Event()
             self._thread = None
         self._silence()
+
+    def lag_seconds(self) -> float | None:
+        """Seconds since Redis last confirmed, or since we began to listen; None where nobody listens."""
+        if self._thread is None or self.is_refused:
+            return None
+        return (time.monotonic_ns() - self._confirmed_at) / 1e9
 
     def suspect(self) -> None:
         """Begin anew: a connection that copies were read through was lost, perhaps with the server."""
@@ -236,6 +244,7 @@ class InvalidationLink:
                     self._heard(message[2])
                 elif message[0] == b"pong" and asked_at is not None and not self._is_suspect:
                     self._near.confirmed_until = asked_at + self._max_staleness_ns
+                    self._confirmed_at = asked_at
                     asked_at = None
                 if not connection.can_read(0):
                     break

@@ -121,8 +121,6 @@ class NearCache:
         self._max_bytes = max_bytes
         self._max_age = max_age
         self.limit_age(None)
-        self.evictions = 0
-        self.invalidations = 0
         self._entries: dict[str, NearEntry] = {}
         self.find = self._entries.get
         """Look up an entry by the caller's key."""
@@ -132,6 +130,10 @@ class NearCache:
     def forget(self) -> None:
         """Start anew in a forked child; hits not yet counted are for the parent to report."""
         self._lock = threading.Lock()
+        self.evictions = 0
+        """Copies dropped for want of room."""
+        self.invalidations = 0
+        """Announcements of changes that were heard."""
         self.confirmed_until = 0
         """Until when hits may be served: the link moves it on with each confirmation."""
         self._clear()

@@ -13,9 +13,10 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import redis
 import redis.asyncio as redis_asyncio
@@ -43,7 +44,8 @@ from django_callcache.cache.sockets import timed
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.codec import Codec, Encoding, KeyRing
 from django_callcache.conf import SOURCES, UNSET, PrefixRule, as_redis_url, get_settings, parse_cache_options
-from django_callcache.outbox.stat_buckets import FIELDS, Growth, StatBuckets, add_command
+from django_callcache.outbox.processes import ProcessReport, report_command
+from django_callcache.outbox.stat_buckets import FIELDS, Command, StatBuckets, add_command
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.ttl import HourlyProfile, Policy, make_policy
 
@@ -54,6 +56,9 @@ DEFAULT_ALIAS = "default"
 
 FLUSH_SECONDS = 1.0
 """How long counts may take to Redis: they can be some megabytes."""
+
+COLD_SECONDS = 1.0
+"""How long a round trip off the hot path may take."""
 
 SESSIONS = "django.contrib.sessions"
 """What the keys of Django's session backends begin with."""
@@ -119,6 +124,10 @@ class Runtime:
         suspect = None if self.link is None else self.link.suspect
         self.blocking_io = BlockingIo(self.connections, self.breaker, self.options.deadline, suspect)
         self._flush_io = BlockingIo(self.connections, self.breaker, FLUSH_SECONDS, suspect)
+        self._cold_io = BlockingIo(
+            self.connections, self.breaker, max(COLD_SECONDS, self.options.deadline), suspect
+        )
+        self._process_id = uuid4().hex
         self._flush_lock = threading.Lock()
         self._async_io: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncIo] = (
             weakref.WeakKeyDictionary()
@@ -157,16 +166,55 @@ class Runtime:
             redis.exceptions.RedisError: It did not arrive; the counts wait for the next time.
         """
         with self._flush_lock:
+            whole = {}
             if self.near is not None:
                 self.near.collect()
-            growth = self.counts_reader.growth(self.prefixes.counts())
+                whole["near_evictions"] = self.near.evictions
+                whole["near_invalidations"] = self.near.invalidations
+            growth = self.counts_reader.growth(self.prefixes.counts(), whole)
             if growth:
-                run(self._add(growth))
+                run(self._run_script(add_command(self.redis_keys, growth)))
             self.counts_reader.confirm()
 
-    async def _add(self, growth: Growth) -> None:
+    def report(self) -> None:
+        """Tell the others how this process does.
+
+        Raises:
+            redis.exceptions.RedisError: It did not arrive.
+        """
+        run(self._run_script(report_command(self.redis_keys, self._process_id, self.condition())))
+
+    def leave(self) -> None:
+        """Take this process's report away: it ends.
+
+        Raises:
+            redis.exceptions.RedisError: It did not arrive; the report grows old by itself.
+        """
+        words = "HDEL", self.redis_keys.processes(), self._process_id
+        run(self._flush_io.ask(commands.command(*words), time.monotonic_ns()))
+
+    def condition(self) -> ProcessReport:
+        """How this process does."""
+        near = self.near
+        return ProcessReport(
+            near_entries=0 if near is None else len(near),
+            near_bytes=0 if near is None else near.bytes,
+            lag_seconds=None if self.link is None else self.link.lag_seconds(),
+            is_degraded=self.breaker.is_open,
+        )
+
+    def ask(self, questions: Sequence[Sequence[bytes | str | int]]) -> list[Any]:
+        """The replies to some commands that change nothing, error replies included, in one round trip.
+
+        Raises:
+            RedisFault: There was no reply in time.
+        """
+        packed = [commands.command(*words) for words in questions]
+        return run(self._cold_io.ask_many(packed, time.monotonic_ns(), reads=True))
+
+    async def _run_script(self, call: Command) -> None:
         # Not by the client: it keeps no deadline, and requests and the end of the process wait for this.
-        script, keys, arguments = add_command(self.redis_keys, growth)
+        script, keys, arguments = call
         started = time.monotonic_ns()
         reply = await self._flush_io.ask(commands.evalsha(script, keys, arguments), started)
         if isinstance(reply, redis.exceptions.NoScriptError):
@@ -216,6 +264,7 @@ class Runtime:
         for counts in self.prefixes.counts().values():
             counts.forget()
         self.counts_reader = CountsReader()
+        self._process_id = uuid4().hex
         self._flush_lock = threading.Lock()
         self._async_io = weakref.WeakKeyDictionary()
         self._client = None

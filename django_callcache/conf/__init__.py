@@ -15,6 +15,7 @@ from django.dispatch import receiver
 
 from django_callcache.conf.app_settings import (
     AdminSettings,
+    MetricsSettings,
     RetentionSettings,
     Settings,
     StatsSettings,
@@ -33,6 +34,7 @@ __all__ = [
     "AdminSettings",
     "CacheOptions",
     "Environment",
+    "MetricsSettings",
     "PrefixRule",
     "RetentionSettings",
     "Settings",

@@ -170,6 +170,15 @@ class AdminSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """The page that Prometheus scrapes."""
+
+    token: Annotated[str, HIDDEN] = field(default="", repr=False)
+    """What a scrape sends as `Authorization: Bearer ...`. Without one the page is for those alone who are
+    logged in and may see the overview in the admin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything in ``settings.CALLCACHE``."""
 
@@ -183,6 +192,8 @@ class Settings:
     """How long rows are kept."""
     admin: AdminSettings = field(default_factory=AdminSettings)
     """The admin pages."""
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    """The page that Prometheus scrapes."""
     secrets: Annotated[tuple[str, ...], HIDDEN, Bounds(at_least=1)] = field(default=(), repr=False)
     """Secrets that stored values are sealed with: the first seals, all of them open. Left out, they are
     SECRET_KEY and SECRET_KEY_FALLBACKS."""

@@ -45,6 +45,9 @@ BUCKET_DAYS = 3
 HOUR_DAYS = 9
 """How long the profile of gets an hour reaches back: a week, and room for its first and last day."""
 
+TOTAL_DAYS = 30
+"""How long the totals of all time stay when nothing is counted any more."""
+
 READ_CHUNK = 60
 """Minute buckets fetched in one round trip."""
 
@@ -54,12 +57,13 @@ local minute = math.floor(tonumber(now[1]) / 60)
 local hour = math.floor(minute / 60)
 local bucket = KEYS[3] .. string.format('%d', minute)
 local keep, keep_hours, hot_bound = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local gets = 0
+local gets, totals = 0, {}
 for _, growth in ipairs(cmsgpack.unpack(ARGV[1])) do
   local prefix, counts, reads = growth[1], growth[2], growth[3]
   for i = 1, #counts, 2 do
     local name, amount = counts[i], counts[i + 1]
     redis.call('HINCRBY', bucket, name .. '|' .. prefix, amount)
+    totals[name] = (totals[name] or 0) + amount
     if name == 'hits' or name == 'near_hits' or name == 'misses' then
       gets = gets + amount
     end
@@ -83,6 +87,14 @@ for _, growth in ipairs(cmsgpack.unpack(ARGV[1])) do
     redis.call('EXPIRE', distinct, keep)
   end
 end
+local whole = cmsgpack.unpack(ARGV[5])
+for i = 1, #whole, 2 do
+  totals[whole[i]] = whole[i + 1]
+end
+for name, amount in pairs(totals) do
+  redis.call('HINCRBY', KEYS[6], name, amount)
+end
+redis.call('EXPIRE', KEYS[6], ARGV[6])
 if redis.call('EXISTS', bucket) == 1 then
   redis.call('EXPIRE', bucket, keep)
   redis.call('ZADD', KEYS[2], minute, string.format('%d', minute))
@@ -105,8 +117,9 @@ return minute
 """)
 """Adds one growth to the current minute and replies its number.
 
-KEYS: hours, minutes, then the stems of minute, hot and distinct keys.
-ARGV: growth (MessagePack), seconds to keep buckets, seconds to keep hours, hot keys to keep.
+KEYS: hours, minutes, then the stems of minute, hot and distinct keys, then totals.
+ARGV: growth (MessagePack), seconds to keep buckets, seconds to keep hours, hot keys to keep, growth of what
+is counted for all prefixes together (MessagePack), seconds to keep totals.
 """
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -121,6 +134,8 @@ class Growth:
     """Prefix to counts by the names of ``FIELDS``; zeros may be left out."""
     reads: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Prefix to reads by key, bounded by whoever counts."""
+    whole: Mapping[str, int] = field(default_factory=dict)
+    """Counts of the whole alias, which have no prefix; they are kept as totals alone."""
 
     @classmethod
     def between(
@@ -147,10 +162,11 @@ class Growth:
         return cls(counts, reads or {})
 
     def __add__(self, other: Growth) -> Growth:
-        return Growth(_sum(self.counts, other.counts), _sum(self.reads, other.reads))
+        whole = _sum({"": self.whole}, {"": other.whole})[""]
+        return Growth(_sum(self.counts, other.counts), _sum(self.reads, other.reads), whole)
 
     def __bool__(self) -> bool:
-        return any(self.counts.values()) or any(self.reads.values())
+        return any(self.counts.values()) or any(self.reads.values()) or any(self.whole.values())
 
 
 class Command(NamedTuple):
@@ -182,6 +198,22 @@ class StatBuckets:
             self._client.evalsha(script.sha1.decode(), len(names), *names, *arguments)
         except NoScriptError:
             self._client.eval(script.source, len(names), *names, *arguments)
+
+    def note(self, grown: Mapping[str, int], moments: Mapping[str, float]) -> None:
+        """Keep with the totals what the loop alone knows.
+
+        Args:
+            grown: What is added to counts, by name.
+            moments: What is set, by name: unix seconds, kept whole.
+        """
+        name = self._keys.stat_totals()
+        pipeline = self._client.pipeline(transaction=False)
+        for field_name, amount in grown.items():
+            pipeline.hincrby(name, field_name, amount)
+        for field_name, moment in moments.items():
+            pipeline.hset(name, field_name, str(int(moment)))
+        pipeline.expire(name, TOTAL_DAYS * 86400)
+        pipeline.execute()
 
     def profile(self) -> dict[int, int]:
         """Return gets of all processes by hour since the epoch (UTC), the current hour included."""
@@ -256,8 +288,10 @@ def add_command(keys: RedisKeys, growth: Growth) -> Command:
         _stem(keys.stat_minute(0)),
         _stem(keys.hot_keys(0, "")),
         _stem(keys.distinct_keys(0, "")),
+        keys.stat_totals(),
     )
-    arguments = (_packed(growth), BUCKET_DAYS * 86400, HOUR_DAYS * 86400, HOT_KEYS)
+    whole = _ENCODER.encode(_flat(growth.whole))
+    arguments = (_packed(growth), BUCKET_DAYS * 86400, HOUR_DAYS * 86400, HOT_KEYS, whole, TOTAL_DAYS * 86400)
     return Command(ADD_GROWTH, names, arguments)
 
 

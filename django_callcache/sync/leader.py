@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 from uuid import uuid4
@@ -123,6 +123,11 @@ class Heartbeat:
     def read(cls, client: redis.Redis, keys: RedisKeys) -> Self | None:
         """Return the last sign of life, None where there is none."""
         found: Any = client.hgetall(keys.heartbeat())
+        return cls.of(found)
+
+    @classmethod
+    def of(cls, found: Mapping[bytes, bytes]) -> Self | None:
+        """Return the sign of life that a hash in Redis holds, None where it holds none."""
         try:
             values = {name.decode(): value.decode() for name, value in found.items()}
             return cls(

@@ -8,8 +8,8 @@ import pytest
 
 from django_callcache.admin.figures import Figures
 from django_callcache.admin.health import findings
-from django_callcache.admin.live import LiveFacts, masked
 from django_callcache.conf import SyncSettings
+from django_callcache.live import LiveFacts, masked
 from django_callcache.models import SyncRun
 from django_callcache.stats.series import Totals
 

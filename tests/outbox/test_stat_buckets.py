@@ -96,9 +96,10 @@ class TestStatBuckets:
         """Everything a growth leaves expires by itself."""
         buckets.add(Growth({"a": {"hits": 1}}, {"a": {"a1": 1}}))
         ttls = {name: redis_client.ttl(name) for name in redis_client.keys(keys.root + b"*")}
-        assert len(ttls) == 5
+        assert len(ttls) == 6
         assert all(map(keys.is_internal, ttls))
         assert 0 < ttls.pop(keys.stat_hours()) <= 9 * 86400
+        assert 0 < ttls.pop(keys.stat_totals()) <= 30 * 86400
         assert all(0 < ttl <= 3 * 86400 for ttl in ttls.values())
 
     def test_add__old_hours(self, buckets, redis_client, keys):
@@ -169,10 +170,11 @@ class TestStatBuckets:
         assert set(profile) <= {before, before + 1}
 
     def test_drop__hour(self, buckets, redis_client, keys):
-        """Dropping an hour removes all of it but its line in the profile."""
+        """Dropping an hour removes all of it but its line in the profile; totals stay as they were."""
         buckets.add(Growth({"a": {"hits": 1}}, {"a": {"a1": 1}}))
         (minute,) = buckets.minutes()
         buckets.drop(minute // 60 - 1)
         assert buckets.minutes() == [minute]
         buckets.drop(minute // 60)
-        assert redis_client.keys(keys.root + b"*") == [keys.stat_hours()]
+        assert set(redis_client.keys(keys.root + b"*")) == {keys.stat_hours(), keys.stat_totals()}
+        assert redis_client.hgetall(keys.stat_totals()) == {b"hits": b"1"}

@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_callcache.conf import SyncSettings
 from django_callcache.exceptions import RemoteUnavailable
+from django_callcache.live import look
 from django_callcache.maintenance import namespace_of, open_remote, own_aliases, run_once
 from django_callcache.models import CacheStat, SyncRun
 from django_callcache.signals import cache_synced
@@ -55,6 +56,19 @@ class TestRunOnce:
         assert remote.stored(NAMESPACE, "1:other") is None
         run = SyncRun.objects.get()
         assert (run.alias, run.outcome, run.pushed, run.deleted, run.backlog) == ("default", "ok", 4, 1, 0)
+
+    def test_totals(self, cache):
+        """What passes did is added up in Redis, with the moment of the last one that did not fail."""
+        before = int(time.time())
+        cache.set("call:7", 1)
+        run_once("default", remote=Down())
+        run_once("default", remote=MemoryStore())
+        run_once("default")
+        totals = look(cache).totals
+        counts = {name: totals.get(name, 0) for name in ("passes_failed", "passes_ok", "pushed", "rejected")}
+        assert counts == {"passes_failed": 1, "passes_ok": 1, "pushed": 1, "rejected": 0}
+        assert totals["synced_at"] >= before
+        assert totals["collected_at"] >= before
 
     def test_cleared(self, cache):
         """Clearing the cache takes nothing away from what is to be pushed."""

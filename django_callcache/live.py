@@ -1,0 +1,145 @@
+"""What Redis says now of a cache and of all its processes, mostly in one round trip with a deadline.
+
+Nobody fails for want of it: every answer may be missing, with a reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from redis.exceptions import RedisError
+
+from django_callcache.cache import CallCache
+from django_callcache.exceptions import CallCacheError
+from django_callcache.outbox.dirty import DirtyEntries
+from django_callcache.outbox.processes import ProcessReport, flat_pairs, read_reports
+from django_callcache.sync.leader import Heartbeat
+
+FAULTS = (RedisError, CallCacheError, OSError)
+"""What a Redis that is down, refuses or was stopped in the middle raises."""
+
+_CREDENTIALS = re.compile(r"//[^/\s@]*@")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveFacts:
+    """One look at the server of a cache."""
+
+    fault: str = ""
+    """Why there is no answer; empty where there is one."""
+    now: float = 0.0
+    """Unix seconds by the server's clock."""
+    version: str = ""
+    uptime_seconds: int = 0
+    used_memory: int | None = None
+    """Bytes."""
+    max_memory: int = 0
+    """Bytes; 0 where there is no limit."""
+    keys: int | None = None
+    """Keys in the Redis database, other applications' included."""
+    eviction_policy: str = ""
+    evicted_keys: int = 0
+    is_append_only: bool = False
+    """Whether Redis keeps a log of every write on disk."""
+    backlog: int | None = None
+    """Entries that wait for the remote store; None where nothing is synced."""
+    backlog_bytes: int = 0
+    """Bytes of their payloads."""
+    oldest_at: float | None = None
+    """Unix seconds since when the oldest of them has been due."""
+    totals: Mapping[str, int] = field(default_factory=dict)
+    """What all processes have counted since the first of them, by name, and moments of the loop."""
+    last_minute: int | None = None
+    """The last minute that has counts, from the epoch."""
+    processes: tuple[ProcessReport, ...] = ()
+    """What the processes that live say of themselves."""
+    heartbeat: Heartbeat | None = None
+    """Last sign of life of the loop."""
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether Redis answered."""
+        return not self.fault
+
+    @property
+    def may_lose_writes(self) -> bool:
+        """Whether what waits for the remote store would be lost with memory or power, where something is."""
+        if self.backlog is None or not self.is_reachable:
+            return False
+        evicts = bool(self.max_memory) and self.eviction_policy.startswith("allkeys")
+        return evicts or not self.is_append_only
+
+
+def look(cache: CallCache, *, synced: bool | None = None) -> LiveFacts:
+    """Ask the server of a cache.
+
+    Args:
+        cache: Whose.
+        synced: Whether to look at its outbox; left out, as its rules say.
+    """
+    try:
+        return _look(cache, is_synced(cache) if synced is None else synced)
+    except FAULTS as error:
+        return LiveFacts(fault=masked(error))
+
+
+def is_synced(cache: CallCache) -> bool:
+    """Tell whether entries of a cache are meant for a remote store."""
+    return any(rule.sync for rule in cache.options.rules)
+
+
+def masked(error: BaseException) -> str:
+    """Return an error's kind and text without credentials, cut to a line."""
+    text = _CREDENTIALS.sub("//***@", str(error))
+    return f"{type(error).__name__}: {text}"[:300]
+
+
+def _look(cache: CallCache, synced: bool) -> LiveFacts:
+    names = cache.redis_keys
+    replies = cache.ask_redis(
+        ("TIME",),
+        ("INFO",),
+        ("HGETALL", names.stat_totals()),
+        ("ZRANGE", names.stat_minutes(), -1, -1),
+        ("HGETALL", names.processes()),
+        ("HGETALL", names.heartbeat()),
+    )
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply
+    time, info_text, totals, minutes, processes, heartbeat = replies
+    outbox = DirtyEntries(cache.redis_client(), names) if synced else None
+    info = read_info(info_text)
+    now = int(time[0]) + int(time[1]) / 1e6
+    return LiveFacts(
+        now=now,
+        version=info.get("redis_version", ""),
+        uptime_seconds=int(info.get("uptime_in_seconds", 0)),
+        used_memory=int(info["used_memory"]) if "used_memory" in info else None,
+        max_memory=int(info.get("maxmemory", 0)),
+        keys=_keys_of(info, cache),
+        eviction_policy=info.get("maxmemory_policy", ""),
+        evicted_keys=int(info.get("evicted_keys", 0)),
+        is_append_only=info.get("aof_enabled") == "1",
+        backlog=outbox.depth() if outbox else None,
+        backlog_bytes=outbox.payload_bytes() if outbox else 0,
+        oldest_at=outbox.oldest_at() if outbox else None,
+        totals={name.decode(): int(count) for name, count in flat_pairs(totals).items()},
+        last_minute=int(minutes[0]) if minutes else None,
+        processes=read_reports(flat_pairs(processes), now),
+        heartbeat=Heartbeat.of(flat_pairs(heartbeat)),
+    )
+
+
+def read_info(text: bytes) -> dict[str, str]:
+    """Return what INFO lists, by name."""
+    lines = (line.partition(":") for line in text.decode(errors="replace").splitlines())
+    return {name: value for name, colon, value in lines if colon}
+
+
+def _keys_of(info: Mapping[str, str], cache: CallCache) -> int:
+    database = cache.redis_client().connection_pool.connection_kwargs.get("db") or 0
+    found = re.match(r"keys=(\d+)", info.get(f"db{database}", ""))
+    return int(found[1]) if found else 0
