@@ -218,10 +218,13 @@ class CacheOperation(models.Model):
         """What was done."""
 
         CLEAR = "clear", _("clear")
+        VIEW = "view", _("look at a value")
+        TTL = "ttl", _("change a time to live")
 
     class Scope(models.TextChoices):
         """How much it concerned."""
 
+        KEY = "key", _("one key")
         PREFIX = "prefix", _("keys with a prefix")
         PATTERN = "pattern", _("keys of a pattern")
         ALIAS = "alias", _("the whole cache")

@@ -16,8 +16,10 @@ class Power(StrEnum):
 
     VIEW_DASHBOARD = "django_callcache.view_dashboard"
     VIEW_KEYS = "django_callcache.view_keys"
+    VIEW_VALUES = "django_callcache.view_values"
     DELETE_KEYS = "django_callcache.delete_keys"
     CLEAR_CACHE = "django_callcache.clear_cache"
+    CHANGE_TTL = "django_callcache.change_ttl"
 
 
 CLEARING = (Power.DELETE_KEYS, Power.CLEAR_CACHE)

@@ -40,6 +40,12 @@ def aliases_of(user: Any) -> tuple[Alias, ...]:
     return tuple(sorted(found, key=lambda alias: not alias.is_ours))
 
 
+def chosen(aliases: tuple[Alias, ...], name: str | None) -> Alias | None:
+    """Return the cache of ours that an address names, else the first."""
+    ours = [alias for alias in aliases if alias.is_ours]
+    return next((alias for alias in ours if alias.name == name), ours[0] if ours else None)
+
+
 def is_callcache(backend: str) -> bool:
     """Tell whether the dotted path of a backend leads to ours or to a subclass."""
     try:

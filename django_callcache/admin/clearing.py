@@ -62,7 +62,16 @@ class Target:
         """The pattern over keys as callers write them."""
         if self.scope == Scope.PREFIX:
             return escape_glob(self.text) + "*"
+        if self.scope == Scope.KEY:
+            return escape_glob(self.text)
         return self.text if self.scope == Scope.PATTERN else "*"
+
+    def deletes_remotely(self, cache: CallCache) -> bool:
+        """Tell whether the remote store forgets it too: a single key of a synced prefix is deleted there."""
+        if self.scope != Scope.KEY:
+            return False
+        rule = next((rule for rule in cache.options.rules if self.text.startswith(rule.prefix)), None)
+        return rule is not None and bool(rule.sync)
 
     def glob(self, cache: CallCache) -> str:
         """The pattern over the keys in Redis."""
@@ -121,6 +130,8 @@ def preview(cache: CallCache, target: Target, *, clock: Callable[[], float] = ti
         redis.exceptions.RedisError: Redis does not answer.
     """
     client = cache.redis_client()
+    if target.scope == Scope.KEY:
+        return _preview_of_key(cache, target)
     internal = cache.redis_keys
     glob = target.glob(cache)
     names = ValueKeys(cache.key_prefix, cache.version, cache.key_func)
@@ -143,6 +154,15 @@ def preview(cache: CallCache, target: Target, *, clock: Callable[[], float] = ti
     looked_at = total if cursor == 0 else min(calls * SCAN_COUNT, total)
     estimate = len(matched) if cursor == 0 else round(len(matched) * max(total / max(looked_at, 1), 1))
     return Preview(glob, len(matched), looked_at, cursor == 0, estimate, tuple(samples), hidden)
+
+
+def _preview_of_key(cache: CallCache, target: Target) -> Preview:
+    names = ValueKeys(cache.key_prefix, cache.version, cache.key_func)
+    redis_key = names.redis_key(target.text)
+    matched = int(cache.redis_client().exists(redis_key))
+    hidden = matched if is_denied(target.text) else 0
+    samples = (redis_key.decode(),) if matched and not hidden else ()
+    return Preview(redis_key.decode(), matched, matched, True, matched, samples, hidden)
 
 
 def make_token(user_id: object, target: Target, expected: int) -> str:
@@ -203,6 +223,8 @@ def run(cache: CallCache, target: Target, *, limit: int | None) -> Result:
     try:
         if target.scope == Scope.ALIAS:
             cache.clear(progress=progress)
+        elif target.scope == Scope.KEY:
+            deleted = int(cache.delete(target.text))
         else:
             cache.delete_pattern(target.search, progress=progress)
     except (*FAULTS, LimitReached) as fault:

@@ -1,4 +1,4 @@
-"""The form that says what to clear."""
+"""The forms of the pages: what to clear, and how long a key is to live."""
 
 from __future__ import annotations
 
@@ -12,18 +12,35 @@ from django_callcache.admin.clearing import Scope, Target
 from django_callcache.models import PATTERN_LENGTH
 
 
+class TtlForm(forms.Form):
+    """How long a key is to live from now on."""
+
+    seconds = forms.FloatField(
+        label=_("Seconds to live"),
+        min_value=1,
+        max_value=315_360_000,
+        required=False,
+        help_text=_("From now on. Left empty, the key never expires."),
+        widget=forms.NumberInput(attrs={"dir": "ltr", "step": "any"}),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+
+
 class ClearForm(forms.Form):
     """A cache, a scope, and a prefix or a pattern unless all of it is meant."""
 
     alias = forms.ChoiceField(label=_("Cache"))
     scope = forms.ChoiceField(label=_("What"), choices=Scope, widget=forms.RadioSelect)
     text = forms.CharField(
-        label=_("Prefix or pattern"),
+        label=_("Key, prefix or pattern"),
         max_length=PATTERN_LENGTH,
         required=False,
         strip=False,
         help_text=_(
-            "A prefix is taken literally. In a pattern, * stands for any characters, ? for one, "
+            "A key and a prefix are taken literally. In a pattern, * stands for any characters, ? for one, "
             "and [abc] for one of these."
         ),
         widget=forms.TextInput(attrs={"dir": "ltr", "autocomplete": "off", "spellcheck": "false"}),
@@ -44,8 +61,12 @@ class ClearForm(forms.Form):
         scope, text = cleaned.get("scope"), cleaned.get("text", "")
         if scope == Scope.ALIAS:
             cleaned["text"] = ""
-        elif scope is not None and "text" not in self.errors and not text.strip("*"):
-            self.add_error("text", _("Write a prefix or a pattern, or choose the whole cache."))
+        elif (
+            scope is not None
+            and "text" not in self.errors
+            and not (text if scope == Scope.KEY else text.strip("*"))
+        ):
+            self.add_error("text", _("Write a key, a prefix or a pattern, or choose the whole cache."))
         return cleaned
 
     @property

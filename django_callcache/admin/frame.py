@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import django
 from django.contrib.admin.sites import AdminSite
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -18,6 +19,30 @@ from django_callcache.models import CacheOperation, CacheStat, Dashboard, SyncRu
 OVERVIEW = "admin:django_callcache_dashboard_changelist"
 CLEAR = "admin:django_callcache_clear"
 CLEARED = "admin:django_callcache_cleared"
+PREFIXES = "admin:django_callcache_prefixes"
+PREFIX = "admin:django_callcache_prefix"
+KEYS = "admin:django_callcache_keys"
+KEY = "admin:django_callcache_key"
+SERVER = "admin:django_callcache_server"
+
+
+class Pages:
+    """A family of pages.
+
+    Args:
+        site: The site that routes to them.
+    """
+
+    def __init__(self, site: AdminSite) -> None:
+        self.site = site
+
+    def urls(self) -> list[URLPattern]:
+        """The addresses of its pages."""
+        raise NotImplementedError
+
+    def page(self, route: str, view: Callable[..., HttpResponse], address: str) -> URLPattern:
+        """Route to one of them through the site's login."""
+        return path(route, self.site.admin_view(view), name=address.removeprefix("admin:"))
 
 
 class Tab(NamedTuple):
@@ -54,6 +79,9 @@ def tabs(site: AdminSite, user: Any, address: str) -> list[Tab]:
     sees = may(user, Power.VIEW_DASHBOARD)
     pages = [
         (OVERVIEW, _("Overview"), sees),
+        (PREFIXES, _("Prefixes"), sees),
+        (KEYS, _("Keys"), may(user, Power.VIEW_KEYS)),
+        (SERVER, _("Server"), sees),
         (CLEAR, _("Clear"), may_clear(user)),
         *(
             (f"admin:django_callcache_{model._meta.model_name}_changelist", label, allowed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from django.conf import settings as django_settings
@@ -165,6 +165,9 @@ class AdminSettings:
     """A callable, or its dotted path, that takes a user and an alias and says whether the user may see it."""
     max_delete: Count = 10_000
     """Keys that one deletion by pattern may remove; more needs the permission to clear the whole alias."""
+    value_decode: Literal["safe", "full"] = "safe"
+    """How values are shown to who may see them: "safe" shows texts, integers, JSON and msgpack, and of a
+    pickle only what it names; "full" loads pickles too, which runs code of the site's classes."""
     key_deny: tuple[str, ...] = ("django.contrib.sessions.*", "*password*", "*token*")
     """Patterns of keys that the pages neither show, nor delete by prefix or pattern."""
 

@@ -174,7 +174,8 @@ class TestPreview:
     def test_preview__scopes_by_permission(self, client, make_user):
         """The form offers the scopes that a user may clear."""
         client.force_login(make_user("delete_keys"))
-        assert dict(client.get(CLEAR).context["form"].fields["scope"].choices).keys() == {"prefix", "pattern"}
+        scopes = dict(client.get(CLEAR).context["form"].fields["scope"].choices)
+        assert scopes.keys() == {"key", "prefix", "pattern"}
         client.force_login(make_user("clear_cache"))
         assert dict(client.get(CLEAR).context["form"].fields["scope"].choices).keys() == {"alias"}
 

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 
 import django_callcache.admin
+from django_callcache.admin.overview_page import OverviewPage
 from django_callcache.models import CacheOperation, CacheStat, CompressionDictionary, Dashboard, SyncRun
 from django_callcache.outbox.stat_buckets import Growth, StatBuckets
 
@@ -26,12 +27,23 @@ CLEAR = f"{OVERVIEW}clear/"
 STATS = "/admin/django_callcache/cachestat/"
 RUNS = "/admin/django_callcache/syncrun/"
 OPERATIONS = "/admin/django_callcache/cacheoperation/"
+KEYS = f"{OVERVIEW}keys/"
+KEY = f"{OVERVIEW}key/?alias=default&key=call:1"
+PREFIXES = f"{OVERVIEW}prefixes/"
+PREFIX = f"{OVERVIEW}prefix/?alias=default&prefix=call:"
+SERVER = f"{OVERVIEW}server/"
 PREVIEW = f"{CLEAR}?alias=default&scope=prefix&text=call:"
 
 OPENED_BY = [
     (OVERVIEW, {"view_dashboard"}),
     (CLEAR, {"delete_keys", "clear_cache"}),
     (PREVIEW, {"delete_keys"}),
+    (KEYS, {"view_keys"}),
+    (f"{KEYS}?q=call", {"view_keys"}),
+    (KEY, {"view_keys"}),
+    (PREFIXES, {"view_dashboard"}),
+    (PREFIX, {"view_dashboard"}),
+    (SERVER, {"view_dashboard"}),
     (STATS, {"view_dashboard"}),
     (RUNS, {"view_dashboard"}),
     (DICTIONARIES, {"view_dashboard"}),
@@ -40,6 +52,10 @@ OPENED_BY = [
 
 
 class TestDoors:
+    @pytest.fixture(autouse=True)
+    def _a_key(self, cache):
+        cache.set("call:1", {"id": 1})
+
     @pytest.mark.parametrize("url", [url for url, _ in OPENED_BY])
     def test_open__anonymous(self, client, url):
         """A stranger is sent to the login."""
@@ -401,8 +417,6 @@ class TestNonce:
         request = RequestFactory().get(OVERVIEW)
         request.user = User.objects.get(pk=boss.pk)
         request.csp_nonce = 'abc"<'
-        model_admin = django_callcache.admin.DashboardAdmin(Dashboard, AdminSite())
-        model_admin.admin_site.name = "admin"
-        text = model_admin.overview(request).render().content.decode()
+        text = OverviewPage(AdminSite()).overview(request).render().content.decode()
         assert 'nonce="abc&quot;&lt;"' in text
         assert caches["default"].alias == "default"

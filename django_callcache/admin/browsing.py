@@ -1,0 +1,169 @@
+"""Looking at keys: one by its name, many by a pattern, within what a look may cost Redis.
+
+Nothing here scans more than asked for: a search stops after some steps or a fifth of a second and
+can be continued where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from redis.exceptions import ResponseError
+
+from django_callcache.admin.aliases import is_denied
+from django_callcache.cache import CallCache
+from django_callcache.cache.value_keys import ValueKeys, escape_glob
+
+SCAN_COUNT = 500
+SCAN_CALLS = 20
+SCAN_SECONDS = 0.2
+"""What one page of a search may cost Redis: twenty steps of five hundred keys, or a fifth of a second."""
+
+PAGE = 100
+"""Keys after which a page is full; the step that filled it is shown to its end."""
+
+LONGEST_SEARCH = 500
+"""Characters of a search."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLine:
+    """One key, as Redis describes it."""
+
+    key: str
+    """As callers write it."""
+    redis_key: str
+    """As Redis holds it; bytes that are no text are escaped."""
+    kind: str
+    """Redis's type: "string" for a value, else a collection."""
+    milliseconds: int | None
+    """Until it expires; None for never, and where Redis does not tell."""
+    size: int | None
+    """Bytes of memory, where Redis tells."""
+
+    @property
+    def ttl_seconds(self) -> float | None:
+        """Until it expires; None for never."""
+        return None if self.milliseconds is None else self.milliseconds / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page of a search."""
+
+    lines: tuple[KeyLine, ...]
+    hidden: int
+    """Keys that match and are kept from pages."""
+    cursor: int
+    """Where to go on; 0 at the end."""
+    looked_at: int
+    """Keys of the database that were looked at, roughly."""
+    total: int
+    """Keys in the database."""
+    seconds: float
+    refused: tuple[str, ...]
+    """Commands that the server does not let us use, and whose columns are empty therefore."""
+
+
+def names_of(cache: CallCache) -> ValueKeys:
+    """Return what makes Redis keys of this cache's keys."""
+    return ValueKeys(cache.key_prefix, cache.version, cache.key_func)
+
+
+def glob_of(search: str) -> str:
+    """Return the pattern that a search means: what has no wildcard is looked for anywhere in a key."""
+    return search if any(sign in search for sign in "*?[") else f"*{escape_glob(search)}*"
+
+
+def look_up(cache: CallCache, key: str) -> KeyLine | None:
+    """Return the key of that very name, if it exists and may be shown.
+
+    Raises:
+        redis.exceptions.RedisError: Redis does not answer.
+    """
+    if is_denied(key):
+        return None
+    lines, _ = _described(cache, [names_of(cache).redis_key(key)])
+    return lines[0] if lines else None
+
+
+def search(
+    cache: CallCache, pattern: str, cursor: int = 0, *, clock: Callable[[], float] = time.monotonic
+) -> Found:
+    """Look for keys that match, from where an earlier page stopped.
+
+    Args:
+        cache: Whose keys.
+        pattern: Over keys as callers write them.
+        cursor: Of the page before; 0 for the first.
+        clock: Seconds, monotonic.
+
+    Raises:
+        redis.exceptions.RedisError: Redis does not answer.
+    """
+    client = cache.redis_client()
+    names = names_of(cache)
+    glob = names.pattern(pattern)
+    total = client.dbsize()
+    started = clock()
+    found: dict[bytes, None] = {}
+    hidden = calls = 0
+    while True:
+        # A page that fills quickly comes from a small step, so that it is not much longer than a page.
+        cursor, page = cast(
+            "tuple[int, list[bytes]]", client.scan(cursor, match=glob, count=SCAN_COUNT if calls else PAGE)
+        )
+        calls += 1
+        for redis_key in page:
+            if redis_key in found or cache.redis_keys.is_internal(redis_key):
+                continue
+            if is_denied(names.caller_key(redis_key)):
+                hidden += 1
+            else:
+                found[redis_key] = None
+        if not cursor or len(found) >= PAGE or calls >= SCAN_CALLS or clock() - started >= SCAN_SECONDS:
+            break
+    lines, refused = _described(cache, list(found))
+    looked_at = total if not cursor else min(PAGE + (calls - 1) * SCAN_COUNT, total)
+    return Found(tuple(lines), hidden, cursor, looked_at, total, clock() - started, refused)
+
+
+def _described(cache: CallCache, redis_keys: Sequence[bytes]) -> tuple[list[KeyLine], tuple[str, ...]]:
+    """Ask type, remaining time and size of keys in one round trip; keys gone meanwhile are left out."""
+    if not redis_keys:
+        return [], ()
+    pipeline = cache.redis_client().pipeline(transaction=False)
+    for redis_key in redis_keys:
+        pipeline.type(redis_key)
+        pipeline.pttl(redis_key)
+        pipeline.memory_usage(redis_key, samples=5)
+    replies = pipeline.execute(raise_on_error=False)
+    names = names_of(cache)
+    lines = []
+    for redis_key, kind, left, size in zip(
+        redis_keys, replies[::3], replies[1::3], replies[2::3], strict=True
+    ):
+        if kind == b"none" or left == -2:
+            continue
+        lines.append(
+            KeyLine(
+                names.caller_key(redis_key),
+                redis_key.decode(errors="backslashreplace"),
+                kind.decode() if isinstance(kind, bytes) else "",
+                left if isinstance(left, int) and left >= 0 else None,
+                size if isinstance(size, int) else None,
+            )
+        )
+    return lines, _refused(replies)
+
+
+def _refused(replies: Iterable[Any]) -> tuple[str, ...]:
+    """Return the commands among TYPE, PTTL and MEMORY USAGE that every reply of was an error."""
+    told = list(replies)
+    columns = ((name, told[at::3]) for at, name in enumerate(("TYPE", "PTTL", "MEMORY USAGE")))
+    return tuple(
+        name for name, column in columns if all(isinstance(reply, ResponseError) for reply in column)
+    )

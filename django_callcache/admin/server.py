@@ -1,0 +1,140 @@
+"""Facts of the Redis server, in groups, and what in them deserves advice."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from django_callcache.cache import CallCache
+from django_callcache.live import masked
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "server": ("redis_version", "redis_mode", "role", "uptime_in_seconds", "os", "tcp_port"),
+    "clients": (
+        "connected_clients", "blocked_clients", "tracking_clients", "maxclients", "rejected_connections",
+    ),
+    "memory": (
+        "used_memory", "used_memory_peak", "maxmemory", "maxmemory_policy", "mem_fragmentation_ratio",
+        "evicted_keys", "expired_keys",
+    ),
+    "traffic": (
+        "total_commands_processed", "instantaneous_ops_per_sec", "keyspace_hits", "keyspace_misses",
+        "total_net_input_bytes", "total_net_output_bytes", "latest_fork_usec",
+    ),
+    "persistence": ("aof_enabled", "rdb_last_save_time", "rdb_last_bgsave_status", "aof_last_write_status"),
+    "replication": ("connected_slaves", "master_host", "master_link_status", "master_repl_offset"),
+}  # fmt: skip
+"""Fields of INFO that are shown, by topic; what the server does not report is left out."""
+
+BYTE_FIELDS = frozenset(
+    {"used_memory", "used_memory_peak", "maxmemory", "total_net_input_bytes", "total_net_output_bytes"}
+)
+
+SLOW_SHOWN = 20
+FRAGMENTED = 1.5
+"""Share of memory that the allocator holds over what is used, from which on advice is given; Redis's own
+documentation calls 1.5 a sign of fragmentation."""
+FRAGMENTED_FROM = 256 * 2**20
+"""Bytes in use below which fragmentation is no matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Fields of one topic."""
+
+    topic: str
+    fields: tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlowCommand:
+    """An entry of Redis's slow log. Arguments are left out: they hold keys and values."""
+
+    moment: datetime.datetime
+    seconds: float
+    command: str
+    arguments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the page shows."""
+
+    product: str
+    """"Redis" or "Valkey"."""
+    groups: tuple[Group, ...]
+    advice: tuple[str, ...]
+    """Topics, each with its words in the template."""
+    slow: tuple[SlowCommand, ...]
+    slow_fault: str
+    """Why there is no slow log; empty where there is one."""
+    keys: int
+    """Keys in the database, other applications' included."""
+    byte_fields: frozenset[str] = BYTE_FIELDS
+    """Fields whose numbers are bytes."""
+
+
+def server_of(cache: CallCache, *, synced: bool) -> Server:
+    """Ask the server of a cache.
+
+    Raises:
+        redis.exceptions.RedisError: It does not answer, or refuses INFO.
+    """
+    client = cache.redis_client()
+    info: Mapping[str, Any] = client.info()
+    groups = tuple(
+        Group(topic, tuple((name, info[name]) for name in names if info.get(name) not in (None, "")))
+        for topic, names in GROUPS.items()
+    )
+    slow, fault = _slow(client)
+    return Server(
+        "Valkey" if "valkey_version" in info else "Redis",
+        tuple(group for group in groups if group.fields),
+        tuple(_advice(info, synced=synced)),
+        slow,
+        fault,
+        client.dbsize(),
+    )
+
+
+def _advice(info: Mapping[str, Any], *, synced: bool) -> Iterator[str]:
+    limit, policy = int(info.get("maxmemory", 0)), str(info.get("maxmemory_policy", ""))
+    if not limit:
+        yield "no_limit"
+    elif policy == "noeviction":
+        yield "noeviction"
+    if synced and limit and policy.startswith("allkeys"):
+        yield "evicts_unsynced"
+    if synced and not info.get("aof_enabled"):
+        yield "no_log"
+    if int(info.get("evicted_keys", 0)):
+        yield "evicted"
+    if (
+        float(info.get("mem_fragmentation_ratio", 0)) > FRAGMENTED
+        and int(info.get("used_memory", 0)) > FRAGMENTED_FROM
+    ):
+        yield "fragmented"
+    if info.get("rdb_last_bgsave_status") == "err" or info.get("aof_last_write_status") == "err":
+        yield "not_saved"
+    if info.get("role") == "slave":
+        yield "replica"
+
+
+def _slow(client: Any) -> tuple[tuple[SlowCommand, ...], str]:
+    try:
+        entries = client.slowlog_get(SLOW_SHOWN)
+    except RedisError as error:
+        return (), masked(error)
+    return tuple(
+        SlowCommand(
+            datetime.datetime.fromtimestamp(entry["start_time"], datetime.UTC),
+            int(entry["duration"]) / 1e6,
+            (words := bytes(entry["command"]).split(b" "))[0].decode(errors="backslashreplace").upper(),
+            len(words) - 1,
+        )
+        for entry in entries
+    ), ""
