@@ -62,6 +62,10 @@ class ValueTooLarge(CallCacheError, ValueError):
     """A value that would take more bytes than the cache allows; nothing was stored."""
 
 
+class InvalidValue(CallCacheError, ValueError):
+    """A value that its prefix does not take; nothing was stored."""
+
+
 class TrainingRefused(CallCacheError):
     """A dictionary was not trained, or not kept, and nothing has changed; the message says why."""
 

@@ -165,6 +165,9 @@ class CacheValues:
         """Return a value as the cache holds it under an entry's key."""
         return self._cache.codec_for(_key_of(entry)).encode(value, entry.redis_key)
 
+    def is_sensitive(self, entry: DirtyEntry) -> bool:
+        return self._cache.codec_for(_key_of(entry)).is_sensitive
+
     def independent(self, entry: DirtyEntry, blob: bytes) -> bytes:
         """Return the same value in bytes that no dictionary of this deployment is needed for."""
         return self._cache.codec_for(_key_of(entry)).independent(blob, entry.redis_key)

@@ -213,6 +213,26 @@ class TestConnection:
         options = {"PICKLE_VERSION": 4, "CLIENT_CLASS": "tests.test_checks.RemoteStore"}
         assert ids({"default": alias(options=options)}) == ["W005", "W005"]
 
+    def test_check_guards__library(self, monkeypatch):
+        """A sensitive prefix without the library that encrypts is an error that says what to install."""
+        caches = {"default": alias(own={"RULES": {"contact:": {"sensitive": True}}})}
+        assert ids(caches) == []
+        monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+        monkeypatch.delitem(sys.modules, "django_callcache.codec.encryption", raising=False)
+        (message,) = messages(caches)
+        assert message.id == "callcache.E015"
+        assert "django-callcache[crypto]" in message.msg
+
+    @pytest.mark.parametrize("wrong", ["no.such.thing", "tests.test_checks.URL"])
+    def test_check_guards__validate(self, wrong):
+        """A rule that checks by what is not there, or checks nothing, is an error."""
+        assert ids({"default": alias(own={"RULES": {"a:": {"validate": wrong}}})}) == ["E016"]
+
+    def test_check_guards__validate_is_there(self):
+        """A type or a function is fine."""
+        for right in ("tests.test_checks.RemoteStore", "tests.test_checks.make_key", dict):
+            assert ids({"default": alias(own={"RULES": {"a:": {"validate": right}}})}) == []
+
 
 SYNC = {"REMOTE": "supabase", "NAMESPACE": "crm-test"}
 
@@ -316,6 +336,12 @@ class TestDeploy:
         """Seals that hang on SECRET_KEY are worth a word, unless the cache is not used."""
         assert ids(deploy=True) == ["I101"]
         assert ids(settings=SECRETS, deploy=True) == []
+
+    def test_check_secrets__sensitive(self):
+        """Encryption whose key is made of SECRET_KEY is a warning."""
+        caches = {"default": alias(own={"RULES": {"contact:": {"sensitive": True}}})}
+        assert ids(caches, deploy=True) == ["W105", "I101"]
+        assert ids(caches, SECRETS, deploy=True) == []
         assert (
             ids({"default": alias(backend="django.core.cache.backends.dummy.DummyCache")}, deploy=True) == []
         )

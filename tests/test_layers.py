@@ -25,11 +25,12 @@ FLOORS = (
         "loop",
         "lua",
         "failpoints",
+        "interruptions",
         "ttl",
         "key_templates",
     },
     {"codec", "outbox", "alerts"},
-    {"cache", "stats", "sync", "training", "warm"},
+    {"cache", "stats", "sync", "training", "rotation", "warm"},
     {
         "service",
         "decorators",
@@ -56,6 +57,7 @@ FACES = {
     "postgrest": "sync.supabase",
     "httpx": "sync.supabase",
     "psycopg": "sync.postgres",
+    "cryptography": "codec.encryption",
     "prometheus_client": "metrics",
     "django_prometheus": "metrics",
 }

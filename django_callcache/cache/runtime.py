@@ -40,9 +40,11 @@ from django_callcache.cache.invalidation import Announcer, InvalidationLink
 from django_callcache.cache.multiplexer import AsyncIo
 from django_callcache.cache.near import NearCache
 from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
+from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.sockets import timed
+from django_callcache.cache.validation import Validator
 from django_callcache.cache.value_keys import ValueKeys
-from django_callcache.codec import Codec, Encoding, KeyRing
+from django_callcache.codec import Codec, Encoding, GuardedCodec, KeyRing
 from django_callcache.conf import SOURCES, UNSET, PrefixRule, as_redis_url, get_settings, parse_cache_options
 from django_callcache.outbox.processes import ProcessReport, report_command
 from django_callcache.outbox.stat_buckets import FIELDS, Command, StatBuckets, add_command
@@ -103,7 +105,7 @@ class Runtime:
             get_key_func(reverse) if reverse else None,
         )
         self.redis_keys = RedisKeys(key_prefix)
-        self._key_ring = KeyRing(self.settings.secrets)
+        self._key_ring = KeyRing(self.settings.secrets, cipher_for(self.options))
         self.profile = HourlyProfile({})
         self.dictionaries = SharedDictionaries(self.alias, self._key_ring, self.redis_keys.dictionaries())
         self._size_clock = TtlClock(
@@ -286,7 +288,7 @@ class Runtime:
             max_value_bytes=options.max_value_bytes,
             max_raw_bytes=options.max_raw_bytes,
         )
-        codec = Codec(self.alias, self._key_ring, encoding, self.dictionaries.known)
+        codec = self._make_codec(encoding, rule)
         codec.compress_with(self.dictionaries.of_prefix(name))
         return Prefix(
             name,
@@ -295,6 +297,19 @@ class Runtime:
             codec,
             PrefixCounts(self.settings.stats.max_keys),
             self.near is not None and self._is_near(name, rule),
+        )
+
+    def _make_codec(self, encoding: Encoding, rule: PrefixRule | None) -> Codec:
+        if rule is None or not (rule.sensitive or rule.validate is not None):
+            return Codec(self.alias, self._key_ring, encoding, self.dictionaries.known)
+        check = None if rule.validate is None else Validator(rule.validate, self.value_keys.caller_key)
+        return GuardedCodec(
+            self.alias,
+            self._key_ring,
+            encoding,
+            self.dictionaries.known,
+            encrypts=rule.sensitive,
+            check=check,
         )
 
     def _rules(self) -> tuple[PrefixRule, ...]:

@@ -17,6 +17,7 @@ CHECKS = (
     configuration.check_names,
     configuration.check_key_function,
     configuration.check_connection,
+    configuration.check_guards,
     configuration.check_ttl,
     configuration.check_app,
     sync.check_sync,

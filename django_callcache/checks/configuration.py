@@ -11,6 +11,8 @@ from django.apps import apps
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from django_callcache.cache.secrecy import cipher_for
+from django_callcache.cache.validation import imported
 from django_callcache.checks.subjects import (
     caches_of,
     our_caches,
@@ -139,6 +141,25 @@ def check_connection(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             without_effect.append("CLIENT_CLASS")
         for name in without_effect:
             yield checks.Warning(f"{where}[{name!r}] has no effect.", hint="Remove it.", id="callcache.W005")
+
+
+def check_guards(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """What rules encrypt with and check by is there."""
+    for cache in our_caches():
+        where = f'CACHES["{cache.alias}"]'
+        try:
+            cipher_for(cache.options)
+        except ImproperlyConfigured as error:
+            yield checks.Error(f"{where}: {error}", hint="Install the extra `crypto`.", id="callcache.E015")
+        for rule in cache.options.rules:
+            try:
+                imported(rule.validate or dict)
+            except ImproperlyConfigured as error:
+                yield checks.Error(
+                    f'{where}, rule "{rule.prefix}": {error}',
+                    hint="Give a type or a function, or the dotted path of one.",
+                    id="callcache.E016",
+                )
 
 
 def check_ttl(**kwargs: Any) -> Iterator[checks.CheckMessage]:

@@ -53,6 +53,15 @@ def check_secrets(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """Nobody is surprised by a cold cache after SECRET_KEY changed."""
     if states("SECRETS") or not our_caches():
         return
+    for cache in our_caches():
+        prefixes = ", ".join(f'"{rule.prefix}"' for rule in cache.options.rules if rule.sensitive)
+        if prefixes:
+            yield checks.Warning(
+                f'CACHES["{cache.alias}"] encrypts {prefixes} with a key made of SECRET_KEY, which more '
+                "people and programs know than need to read these values.",
+                hint='Set CALLCACHE["SECRETS"] to a secret of its own.',
+                id="callcache.W105",
+            )
     yield checks.Info(
         "Cached values are sealed with SECRET_KEY: once it changes, all of them are misses.",
         hint='Keep the old key in SECRET_KEY_FALLBACKS for a while, or set CALLCACHE["SECRETS"].',

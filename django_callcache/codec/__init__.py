@@ -10,6 +10,16 @@ from django_callcache.codec.compression import Dictionary
 from django_callcache.codec.dictionaries import Dictionaries
 from django_callcache.codec.dictionary_records import DictionaryRecords
 from django_callcache.codec.encoding import Encoding
+from django_callcache.codec.guarded import GuardedCodec
 from django_callcache.codec.sealing import KeyRing
 
-__all__ = ["Codec", "Dictionaries", "Dictionary", "DictionaryRecords", "Encoding", "KeyRing", "Tagged"]
+__all__ = [
+    "Codec",
+    "Dictionaries",
+    "Dictionary",
+    "DictionaryRecords",
+    "Encoding",
+    "GuardedCodec",
+    "KeyRing",
+    "Tagged",
+]

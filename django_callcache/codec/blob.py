@@ -6,8 +6,9 @@
     [4 bytes]    id of the zstd dictionary, with the dictionary flag
     [4 bytes]    length before compression, with the zstd flag
     [1 + 8n]     number of tag stamps and the stamps, with the tags flag
-    payload
-    last 16      seal: see ``django_callcache.codec.sealing``
+    payload      with the AEAD flag a nonce of 12 bytes, then the ciphertext
+    last 16      seal: see ``django_callcache.codec.sealing``; with the AEAD flag the tag of AES-256-GCM,
+                 whose associated data is what the seal takes in before the payload
 
 The payload of a value with a dictionary is a zstd frame without its magic number. Numbers are big endian.
 Whatever comes before the payload is the header; its own first bytes say where it ends. Taking a blob apart
@@ -37,6 +38,7 @@ START_BYTES = 8
 """As much of a value as tells which dictionary it needs."""
 KEY_ID = slice(2, 4)
 SEAL_BYTES = 16
+NONCE_BYTES = 12
 STAMP_BYTES = 8
 MAX_STAMPS = 255
 MAX_RAW_LENGTH = 2**32 - 1
@@ -46,6 +48,7 @@ class Blob(NamedTuple):
     """The parts of a stored value, none of them verified."""
 
     format: int
+    flags: int
     key_id: bytes
     dictionary_id: bytes | None
     raw_length: int | None
@@ -60,8 +63,7 @@ def parse(blob: bytes) -> Blob:
     """Take a stored value apart.
 
     Raises:
-        Undecodable: Format or flags are unknown, contradict each other, or ask for what this release
-            does not do, or the bytes end too soon.
+        Undecodable: Format or flags are unknown, contradict each other, or the bytes end too soon.
     """
     end = len(blob) - SEAL_BYTES
     if end < PLAIN_HEADER_BYTES:
@@ -85,6 +87,7 @@ def parse(blob: bytes) -> Blob:
         raise Undecodable("the header is cut short")
     return Blob(
         format=value_format,
+        flags=flags,
         key_id=blob[KEY_ID],
         dictionary_id=dictionary_id,
         raw_length=raw_length,
@@ -107,8 +110,5 @@ def _refuse_unknown(value_format: int, flags: int) -> None:
         raise Undecodable(f"format {value_format} is unknown")
     if flags & ~KNOWN_FLAGS:
         raise Undecodable(f"flags {flags:#04x} are unknown")
-    if flags & AEAD:
-        # Where its nonce lies is for the release that encrypts to say, so nothing after it can be read.
-        raise Undecodable("the value is encrypted (AEAD flag), which this release does not read")
     if flags & DICTIONARY and not flags & ZSTD:
         raise Undecodable("a dictionary without zstd makes no sense")

@@ -12,11 +12,15 @@ from hmac import compare_digest
 from typing import Any, NamedTuple
 
 from django_callcache.codec import blob as layout
-from django_callcache.codec.compression import Dictionary, compress, decompress
+from django_callcache.codec.compression import Dictionary, decompress
 from django_callcache.codec.dictionaries import Dictionaries
 from django_callcache.codec.encoding import Encoding
+from django_callcache.codec.integers import INTEGER_STARTS, integer
+from django_callcache.codec.loading import unloadable
+from django_callcache.codec.sealer import Sealer
 from django_callcache.codec.sealing import KeyRing, sealed_name
 from django_callcache.codec.serializers import SERIALIZERS
+from django_callcache.codec.shrinking import DICTIONARY_COSTS, DICTIONARY_REACH, Compressed, compressed
 from django_callcache.exceptions import Undecodable, ValueTooLarge
 
 _PLAIN_OVERHEAD = layout.PLAIN_HEADER_BYTES + layout.SEAL_BYTES
@@ -28,14 +32,8 @@ _START = slice(layout.START_BYTES)
 _LENGTH = slice(layout.START_BYTES, layout.START_BYTES + 4)
 _FRAME = slice(layout.START_BYTES + 4, -layout.SEAL_BYTES)
 _BY_DICTIONARY = layout.ZSTD | layout.DICTIONARY
-_INTEGER_STARTS = frozenset(b"-0123456789")
-_DICTIONARY_COSTS = 8
-"""Bytes that id and length add to a value compressed with a dictionary."""
 _TOO_SHORT = 32
 """Serialized bytes below which a dictionary is not tried: frame and header alone take 20."""
-DICTIONARY_REACH = 64 * 1024
-"""Serialized bytes above which a dictionary is not used: the tables made for it are small, and a large value
-compresses better without."""
 _LOADS = {serializer.format: serializer.loads for serializer in SERIALIZERS.values()}
 
 
@@ -44,20 +42,6 @@ class Tagged(NamedTuple):
 
     value: Any
     stamps: tuple[bytes, ...]
-
-
-class Compressed(NamedTuple):
-    """A serialized value, compressed where that saves bytes."""
-
-    flags: int
-    extension: bytes
-    """What the flags add to the header."""
-    payload: bytes
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes that the value takes in Redis, header and seal included."""
-        return _PLAIN_OVERHEAD + len(self.extension) + len(self.payload)
 
 
 class _Writer(NamedTuple):
@@ -80,7 +64,11 @@ class Codec:
         ring: Keys to seal and verify with.
         encoding: How new values are written. Reading takes only ``max_raw_bytes`` from it.
         dictionaries: What values are read with that were compressed with a dictionary.
+        encrypts: Whether values with a header are encrypted; `GuardedCodec` gives every value one.
     """
+
+    lets_redis_count = True
+    """Whether Redis may add to the integers by itself."""
 
     __slots__ = (
         "_dictionaries",
@@ -93,24 +81,28 @@ class Codec:
         "_openings_by_dictionary",
         "_plain_below",
         "_plain_below_without",
-        "_ring",
         "_scope",
+        "_sealer",
         "_writer",
     )
 
     def __init__(
-        self, alias: str, ring: KeyRing, encoding: Encoding, dictionaries: Dictionaries | None = None
+        self,
+        alias: str,
+        ring: KeyRing,
+        encoding: Encoding,
+        dictionaries: Dictionaries | None = None,
+        *,
+        encrypts: bool = False,
     ) -> None:
-        if "\0" in alias:
-            raise ValueError("the name of a cache cannot contain a zero byte")
         serializer = SERIALIZERS[encoding.serializer]
         self._encoding = encoding
         self._dictionaries = Dictionaries() if dictionaries is None else dictionaries
         self._writer: _Writer | None = None
-        self._ring = ring
-        self._key = ring.first
+        self._sealer = Sealer(alias, ring, encrypts=encrypts)
+        self._key = self._sealer.key
         self._dumps = serializer.dumps
-        self._scope = alias.encode() + b"\0"
+        self._scope = self._sealer.scope
         self._header = bytes((serializer.format, 0)) + self._key.id
         self._hasher = self._key.hasher(self._header + self._scope)
         # Shorter payloads need neither compression nor a look at the limits.
@@ -142,6 +134,15 @@ class Codec:
         longest = min(DICTIONARY_REACH, encoding.max_raw_bytes, encoding.max_value_bytes - _PLAIN_OVERHEAD)
         self._writer = _Writer(dictionary, start, self._key.hasher(start), longest)
         self._plain_below = min(self._plain_below_without, _TOO_SHORT)
+
+    def is_current(self, start: bytes) -> bool:
+        """Tell by its first four bytes whether a value needs no `resealed`."""
+        return self._sealer.is_current(start)
+
+    @property
+    def is_sensitive(self) -> bool:
+        """Whether new values are encrypted."""
+        return self._sealer.encrypts
 
     @property
     def _dictionary(self) -> Dictionary | None:
@@ -184,8 +185,16 @@ class Codec:
             Exception: As for ``encode``.
         """
         if self._writer is None or type(value) is int:
-            return self.encode(value, redis_key)
+            return Codec.encode(self, value, redis_key)
         return self._encode_with_care(self._header[0], self._dumps(value), redis_key, (), None)
+
+    def encode_item(self, value: object, redis_key: bytes) -> bytes:
+        """Encode what stands inside a collection and is not compared: the value of a hash's field.
+
+        Raises:
+            Exception: As for ``encode``.
+        """
+        return self.encode_alike(value, redis_key)
 
     def encode_tagged(self, value: object, redis_key: bytes, stamps: Sequence[bytes]) -> bytes:
         """Turn a value into what is stored at a Redis key, with the stamps of its tags.
@@ -216,8 +225,8 @@ class Codec:
         """
         opening = self._openings.get(blob[_HEADER])
         if opening is None:
-            if blob and blob[0] in _INTEGER_STARTS:
-                return _integer(blob)
+            if blob and blob[0] in INTEGER_STARTS:
+                return integer(blob)
             known = self._openings_by_dictionary.get(blob[_START])
             if known is not None:
                 return self._decode_by_dictionary(blob, redis_key, *known)
@@ -231,25 +240,24 @@ class Codec:
             return self.decode_tagged(blob, redis_key).value
         try:
             return loads(payload)
-        except MemoryError:
-            raise
         except Exception as error:
-            raise Undecodable("the value cannot be loaded") from error
+            raise unloadable(error) from error
 
-    def opened(self, blob: bytes) -> tuple[Callable[[bytes], Any], bytes]:
+    def opened(self, blob: bytes, redis_key: bytes) -> tuple[Callable[[bytes], Any], bytes]:
         """Take apart a blob that `decode` has accepted: what loads it, and its serialized value.
 
-        Verifies nothing. It is for keeping what was just verified, so that loading it again need not
-        pay for the seal; bytes that have not been through `decode` must never come here.
+        Verifies no seal. It is for keeping what was just verified, so that loading it again need not
+        pay for it; bytes that have not been through `decode` must never come here.
         """
         opening = self._openings.get(blob[_HEADER])
         if opening is not None:
             return opening[1], blob[_PAYLOAD]
-        if blob[0] in _INTEGER_STARTS:
-            return _integer, blob
+        if blob[0] in INTEGER_STARTS:
+            return integer, blob
         parts = layout.parse(blob)
-        payload = parts.payload if parts.raw_length is None else decompress(parts.payload, parts.raw_length)
-        return _LOADS[parts.format], payload
+        is_encrypted = parts.flags & layout.AEAD
+        payload = self._sealer.opened(parts, redis_key)[1] if is_encrypted else parts.payload
+        return _LOADS[parts.format], self._decompressed(parts, payload)
 
     def decode_tagged(self, blob: bytes, redis_key: bytes) -> Tagged:
         """Decode, with the stamps the value was written with: none, if it has no tags.
@@ -257,16 +265,14 @@ class Codec:
         Raises:
             Undecodable: As for ``decode``.
         """
-        if blob and blob[0] in _INTEGER_STARTS:
-            return Tagged(_integer(blob), ())
+        if blob and blob[0] in INTEGER_STARTS:
+            return Tagged(integer(blob), ())
         parts = layout.parse(blob)
         payload = self._open(parts, redis_key)
         try:
             return Tagged(_LOADS[parts.format](payload), parts.stamps)
-        except MemoryError:
-            raise
         except Exception as error:
-            raise Undecodable("the value cannot be loaded") from error
+            raise unloadable(error) from error
 
     def serialized(self, blob: bytes, redis_key: bytes) -> bytes | None:
         """Return what a value was serialized to, verified and not loaded; None for an integer.
@@ -274,7 +280,7 @@ class Codec:
         Raises:
             Undecodable: As for ``decode``.
         """
-        if blob and blob[0] in _INTEGER_STARTS:
+        if blob and blob[0] in INTEGER_STARTS:
             return None
         return self._open(layout.parse(blob), redis_key)
 
@@ -292,24 +298,29 @@ class Codec:
             parts.format, self._open(parts, redis_key), redis_key, parts.stamps, None
         )
 
+    def resealed(self, blob: bytes, redis_key: bytes) -> bytes | None:
+        """Return the same value under the newest secret, encrypted if new values are; None where it is so.
+
+        Raises:
+            Undecodable: As for ``decode``.
+        """
+        if self._sealer.is_current(blob[_HEADER]):
+            return None
+        if blob and blob[0] in INTEGER_STARTS:
+            return self._encode_with_care(self._header[0], self._dumps(integer(blob)), redis_key, (), None)
+        parts = layout.parse(blob)
+        payload = self._sealer.opened(parts, redis_key)[1]
+        extension = parts.header[layout.PLAIN_HEADER_BYTES :]
+        return self._sealer.sealed(parts.format, parts.flags & ~layout.AEAD, extension, payload, redis_key)
+
     def compressed(self, raw: bytes, dictionary: Dictionary | None) -> Compressed:
         """Compress what a value was serialized to, with a dictionary or without, where that saves bytes."""
-        encoding = self._encoding
-        length = len(raw).to_bytes(4, "big")
-        if dictionary is not None and len(raw) <= DICTIONARY_REACH:
-            frame = dictionary.compress(raw, encoding.compress_level)
-            if _DICTIONARY_COSTS + len(frame) < len(raw):
-                return Compressed(layout.ZSTD | layout.DICTIONARY, dictionary.id + length, frame)
-        if encoding.compress and len(raw) >= encoding.compress_threshold:
-            frame = compress(raw, encoding.compress_level)
-            if len(length) + len(frame) < len(raw):
-                return Compressed(layout.ZSTD, length, frame)
-        return Compressed(0, b"", raw)
+        return compressed(raw, self._encoding, dictionary)
 
     def _encode_by_dictionary(self, raw: bytes, redis_key: bytes, writer: _Writer) -> bytes:
         """The same as `_encode_with_care`, spelled out for the small values that dictionaries are for."""
         frame = writer.dictionary.compress(raw, self._encoding.compress_level)
-        if _DICTIONARY_COSTS + len(frame) >= len(raw):
+        if DICTIONARY_COSTS + len(frame) >= len(raw):
             return self._encode_with_care(self._header[0], raw, redis_key, (), None)
         if 0 in redis_key:
             redis_key = sealed_name(redis_key)
@@ -333,10 +344,8 @@ class Codec:
         payload = dictionary.decompress(frame, raw_length)
         try:
             return _LOADS[blob[0]](payload)
-        except MemoryError:
-            raise
         except Exception as error:
-            raise Undecodable("the value cannot be loaded") from error
+            raise unloadable(error) from error
 
     def _encode_with_care(
         self,
@@ -356,46 +365,31 @@ class Codec:
         if stamps:
             flags |= layout.TAGS
             extension += bytes((len(stamps),)) + b"".join(stamps)
-        header = bytes((value_format, flags)) + self._key.id + extension
-        size = len(header) + len(payload) + layout.SEAL_BYTES
+        size = layout.PLAIN_HEADER_BYTES + len(extension) + len(payload) + self._sealer.added_bytes
         if size > encoding.max_value_bytes:
             raise ValueTooLarge(
                 f"{size:,} encoded bytes exceed max_value_bytes, {encoding.max_value_bytes:,}"
             )
-        return (
-            header + payload + self._key.seal(header + self._scope + sealed_name(redis_key) + b"\0", payload)
-        )
+        return self._sealer.sealed(value_format, flags, extension, payload, redis_key)
 
     def _open(self, parts: layout.Blob, redis_key: bytes) -> bytes:
         """Verify a blob, then give its serialized value."""
-        keys = self._ring.keys_named(parts.key_id)
-        if not keys:
-            raise Undecodable(f"no secret has the key id {parts.key_id.hex()}")
-        opening = parts.header + self._scope + sealed_name(redis_key) + b"\0"
-        fitting = [key for key in keys if compare_digest(key.seal(opening, parts.payload), parts.seal)]
-        if not fitting:
-            raise Undecodable("the seal does not fit")
+        key, payload = self._sealer.opened(parts, redis_key)
+        raw = self._decompressed(parts, payload)
+        start = parts.header[_START]
+        if parts.dictionary_id is not None and start[1] == _BY_DICTIONARY:
+            dictionary = self._dictionaries.find(parts.dictionary_id)
+            self._openings_by_dictionary.setdefault(start, (key.hasher(start), dictionary))
+        return raw
+
+    def _decompressed(self, parts: layout.Blob, payload: bytes) -> bytes:
         if parts.raw_length is None:
-            return parts.payload
+            return payload
         if parts.raw_length > self._encoding.max_raw_bytes:
             raise Undecodable(
                 f"{parts.raw_length:,} raw bytes exceed max_raw_bytes, {self._encoding.max_raw_bytes:,}"
             )
         if parts.dictionary_id is None:
-            return decompress(parts.payload, parts.raw_length)
+            return decompress(payload, parts.raw_length)
         dictionary = self._dictionaries.find(parts.dictionary_id)
-        start = parts.header[_START]
-        if start[1] == _BY_DICTIONARY:
-            self._openings_by_dictionary.setdefault(start, (fitting[0].hasher(start), dictionary))
-        return dictionary.decompress(parts.payload, parts.raw_length)
-
-
-def _integer(blob: bytes) -> int:
-    try:
-        number = int(blob)
-        canonical = b"%d" % number
-    except ValueError as error:
-        raise Undecodable("the text is not an integer") from error
-    if canonical != blob:
-        raise Undecodable("the integer is not written the way Redis writes it")
-    return number
+        return dictionary.decompress(payload, parts.raw_length)

@@ -6,8 +6,9 @@ It does not tell an older value of the same key from a newer one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from typing import Protocol
 
 from django_callcache.codec.blob import SEAL_BYTES
 
@@ -16,15 +17,28 @@ _DERIVATION = b"callcache.seal1"
 _IDENTIFICATION = b"callcache.keyid1"
 
 
+class Encryption(Protocol):
+    """Encrypts and decrypts by the key of one secret."""
+
+    def encrypt(self, payload: bytes, associated: bytes) -> bytes: ...
+    def decrypt(self, encrypted: bytes, associated: bytes) -> bytes | None: ...
+
+
+MakeCipher = Callable[[bytes], Encryption]
+
+
 class SealingKey:
     """A key derived from one secret; holds neither as text nor as bytes."""
 
-    __slots__ = ("_keyed", "id")
+    __slots__ = ("_keyed", "cipher", "id")
 
-    def __init__(self, secret: str) -> None:
-        # Hashed first because a BLAKE2b key has 64 bytes at most; "surrogatepass" because an
-        # encoding error would carry the secret.
-        material = blake2b(secret.encode("utf-8", "surrogatepass")).digest()
+    def __init__(self, secret: str, make_cipher: MakeCipher | None = None) -> None:
+        # "surrogatepass" because an encoding error would carry the secret.
+        encoded = secret.encode("utf-8", "surrogatepass")
+        self.cipher = None if make_cipher is None else make_cipher(encoded)
+        """Encrypts values; None where no prefix is sensitive."""
+        # Hashed first because a BLAKE2b key has 64 bytes at most.
+        material = blake2b(encoded).digest()
         derived = blake2b(key=material, digest_size=32, person=_DERIVATION).digest()
         self.id: bytes = blake2b(derived, digest_size=KEY_ID_BYTES, person=_IDENTIFICATION).digest()
         """Two bytes that tell which key sealed a blob; two keys may share them."""
@@ -53,16 +67,17 @@ class KeyRing:
 
     Args:
         secrets: Newest first; at least one, none empty.
+        make_cipher: Makes what encrypts of a secret; left out where nothing is to be encrypted.
     """
 
     __slots__ = ("_by_id", "keys")
 
-    def __init__(self, secrets: Sequence[str]) -> None:
+    def __init__(self, secrets: Sequence[str], make_cipher: MakeCipher | None = None) -> None:
         if isinstance(secrets, str):
             raise TypeError("a sequence of secrets is wanted, not one string")
         if not secrets or not all(secrets):
             raise ValueError("at least one secret is needed, and none may be empty")
-        self.keys: tuple[SealingKey, ...] = tuple(SealingKey(secret) for secret in dict.fromkeys(secrets))
+        self.keys = tuple(SealingKey(secret, make_cipher) for secret in dict.fromkeys(secrets))
         by_id: dict[bytes, tuple[SealingKey, ...]] = {}
         for key in self.keys:
             by_id[key.id] = (*by_id.get(key.id, ()), key)

@@ -65,6 +65,13 @@ def read_strategy(value: object, where: str) -> str | None:
     return None if value is None else read_choice(STRATEGIES, value, where)
 
 
+def read_validate(value: object, where: str) -> object:
+    """Read a type or a function, or the dotted path of one; it is imported when the cache is first used."""
+    if value is None or callable(value) or (isinstance(value, str) and "." in value):
+        return value
+    raise wrong(where, value, "a type or a function that takes a value, or the dotted path of one")
+
+
 def read_rules(value: object, where: str) -> tuple[PrefixRule, ...]:
     """Read the table of rules, longest prefix first."""
     if not isinstance(value, Mapping):
@@ -102,6 +109,11 @@ class PrefixRule:
     """As the alias's COMPRESS_LEVEL, for these keys."""
     compress_threshold: Threshold | None = None
     """As the alias's COMPRESS_THRESHOLD, for these keys."""
+    sensitive: bool = False
+    """Encrypt these values with AES-256-GCM (needs the extra `crypto`). Keys are not encrypted."""
+    validate: Annotated[object, ReadBy(read_validate)] = None
+    """What a value must be to be stored: a msgspec Struct, a dataclass, another class, or a function that
+    raises or returns False where the value is wrong; or the dotted path of one."""
     near: bool | None = None
     """Whether processes may keep copies of these entries. Left out, as the alias's NEAR says."""
 

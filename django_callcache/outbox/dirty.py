@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import redis
@@ -23,10 +23,11 @@ from django_callcache.outbox.dirty_scripts import (
     DEFER,
     PAYLOAD_FORMAT,
     RECORD_WRITE,
+    REPLACE_PAYLOAD,
 )
 from django_callcache.redis_keys import OutboxNames, RedisKeys
 
-__all__ = ["RECORD_WRITE", "Claim", "DirtyEntries", "DirtyEntry"]
+__all__ = ["RECORD_WRITE", "Claim", "DirtyEntries", "DirtyEntry", "Waiting"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,14 @@ class Claim:
     """Unix milliseconds by the clock of Redis."""
     unknown: int = 0
     """Entries that were due in a format this release does not know; they stay in the outbox."""
+
+
+class Waiting(NamedTuple):
+    """An entry of the outbox as it lies there."""
+
+    redis_key: bytes
+    blob: bytes
+    payload: bytes
 
 
 class DirtyEntries:
@@ -184,6 +193,24 @@ class DirtyEntries:
         for bucket in self._keys.outboxes():
             for redis_key, payload in self._client.hscan_iter(bucket.payload):
                 yield parse_payload(redis_key, payload, 0).blob if _is_known(payload) else None
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Yield every entry that waits and has a value, in a format that this release knows."""
+        for bucket in self._keys.outboxes():
+            for redis_key, payload in self._client.hscan_iter(bucket.payload):
+                if _is_known(payload) and (blob := parse_payload(redis_key, payload, 0).blob):
+                    yield Waiting(redis_key, blob, payload)
+
+    def replace(self, waiting: Waiting, blob: bytes) -> bool:
+        """Give an entry other bytes for the same value: sealed anew. Version and due time stay.
+
+        Returns:
+            False where the entry was written again, or pushed, since it was read.
+        """
+        bucket = self._keys.outbox(waiting.redis_key)
+        head = waiting.payload.removesuffix(waiting.blob)
+        arguments = (waiting.redis_key, waiting.payload, head + blob)
+        return bool(self._run(REPLACE_PAYLOAD, (bucket.payload, bucket.bytes), arguments))
 
     def depth(self) -> int:
         """Count the keys that wait, lent ones included."""

@@ -249,6 +249,17 @@ return 1
 KEYS due, payload. ARGV delay ms, then key, version of each entry.
 """
 
+REPLACE_PAYLOAD = Script("""
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('INCRBY', KEYS[2], #ARGV[3] - #ARGV[2])
+return 1
+""")
+"""Put one payload in place of another of the same key and version, if it is still there.
+
+KEYS payload, bytes. ARGV value key, what was read, what to write. Replies 1, or 0 where it is another by now.
+"""
+
 APPLY_REMOTE = Script(
     _COMMON
     + """

@@ -38,6 +38,9 @@ class Values(Protocol):
     def encode(self, entry: DirtyEntry, value: object) -> bytes:
         """Return a value as the cache holds it under an entry's key."""
 
+    def is_sensitive(self, entry: DirtyEntry) -> bool:
+        """Tell whether nobody but this project may read an entry's value."""
+
     def independent(self, entry: DirtyEntry, blob: bytes) -> bytes:
         """Return the same value in bytes that no dictionary of this deployment is needed for."""
 
@@ -67,7 +70,9 @@ def row_of(entry: DirtyEntry, values: Values, now_ms: int) -> RemoteRow:
     row = replace(row, checksum=blake2b(entry.blob, digest_size=16).hexdigest())
     try:
         value = values.decode(entry, entry.blob)
-        return replace(row, value=value, size=json_size(value))
+        if not values.is_sensitive(entry):
+            return replace(row, value=value, size=json_size(value))
+        blob = _independent(values, entry)
     except UnknownDictionary as error:
         # Sent as it is, nobody could ever read it.
         raise RemoteRejected(f"the value cannot be read here: {error}") from error

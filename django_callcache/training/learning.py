@@ -11,8 +11,8 @@ from typing import cast
 
 from django_callcache.codec import Codec, Dictionary
 from django_callcache.codec import blob as layout
-from django_callcache.codec.codec import DICTIONARY_REACH
 from django_callcache.codec.compression import decompress, train
+from django_callcache.codec.shrinking import DICTIONARY_REACH
 from django_callcache.exceptions import TrainingRefused, Undecodable
 from django_callcache.models import PREFIX_LENGTH, CompressionDictionary
 from django_callcache.training.subject import Subject
@@ -104,6 +104,10 @@ def learn(cache: Subject, prefix: str, *, limit: int, size: int) -> Trial:
 def _refuse_prefix(cache: Subject, prefix: str, codec: Codec) -> None:
     if not codec.encoding.compress:
         raise TrainingRefused(f"Compression is switched off for {prefix!r}: COMPRESS, or its rule, says so.")
+    if codec.is_sensitive:
+        raise TrainingRefused(
+            f"{prefix!r} is a sensitive prefix: a dictionary would hold pieces of its values in clear."
+        )
     if len(prefix) > PREFIX_LENGTH:
         raise TrainingRefused(f"The prefix is longer than {PREFIX_LENGTH} characters.")
     group = cache.prefix_of(prefix)

@@ -20,6 +20,7 @@ class TestParse:
             key_id=b"\xab\xcd",
             dictionary_id=None,
             raw_length=None,
+            flags=0,
             stamps=(),
             header=b"\x02\x00\xab\xcd",
             payload=b"payload",
@@ -54,9 +55,10 @@ class TestParse:
             blob.parse(bytes((1, flags)) + b"\xab\xcdpayload" + SEAL)
 
     def test_parse__encrypted(self):
-        """An encrypted value is refused with a reason that says so."""
-        with pytest.raises(Undecodable, match="AEAD"):
-            blob.parse(b"\x01\x04\xab\xcdpayload" + SEAL)
+        """The nonce of an encrypted value is the beginning of its payload."""
+        parts = blob.parse(b"\x01\x04\xab\xcd" + b"n" * 12 + b"ciphertext" + SEAL)
+        assert parts.flags == blob.AEAD
+        assert parts.payload == b"n" * 12 + b"ciphertext"
 
     def test_parse__dictionary_without_zstd(self):
         """A dictionary without compression contradicts itself."""

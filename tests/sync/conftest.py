@@ -126,6 +126,9 @@ class Site:
     def encode(self, entry, value):
         return self.codec.encode(value, entry.redis_key)
 
+    def is_sensitive(self, entry):
+        return False
+
     def independent(self, entry, blob):
         return self.codec.independent(blob, entry.redis_key)
 

@@ -50,6 +50,9 @@ class Values:
             raise Undecodable("broken")
         return self.value
 
+    def is_sensitive(self, entry):
+        return False
+
     def independent(self, entry, blob):
         return blob
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -103,6 +104,7 @@ class OperationsBase:
         self,
         near: NearCache,
         key: str,
+        redis_key: bytes,
         token: int,
         started: int,
         prefix: Prefix,
@@ -115,6 +117,7 @@ class OperationsBase:
         Args:
             near: Where to.
             key: As the caller wrote it.
+            redis_key: As Redis has it.
             token: From before the read.
             started: When the read began.
             prefix: Of the key.
@@ -131,7 +134,8 @@ class OperationsBase:
             if value is MISSING or is_unasked_counter:
                 return
         deadline = near.deadline(started, left)
-        near.fill(entry_of(key, value, reply, prefix.codec.opened, deadline, prefix.counts), token)
+        opened = partial(prefix.codec.opened, redis_key=redis_key)
+        near.fill(entry_of(key, value, reply, opened, deadline, prefix.counts), token)
 
     def _written(self, key: Key, version: int | None) -> None:
         """Drop this process's copy of a key: it was written, or may have been."""

@@ -56,7 +56,7 @@ class BatchOperations(OperationsBase):
                 value = self._decoded(reply, prefix, redis_key)
                 prefix.counts.read(str(key), MISSES if value is MISSING else HITS, elapsed)
                 if at in left and token is not None and self.near is not None:
-                    self._keep(self.near, key, token, started, prefix, reply, value, left[at])
+                    self._keep(self.near, key, redis_key, token, started, prefix, reply, value, left[at])
                 if value is not MISSING:
                     found[key] = value
             if self._dictionaries.wanted and await self._learns():

@@ -141,7 +141,7 @@ class CollectionOperations(OperationsBase):
         """Set fields of a hash, one or a mapping; return how many are new."""
         fields = {} if field is None else {field: value}
         fields.update(mapping or {})
-        flat = [part for name, item in fields.items() for part in (name, self._member(key, item))]
+        flat = [part for name, item in fields.items() for part in (name, self._item(key, item))]
         return await self._ask(int, 0, "HSET", self._redis_key(key, version), *flat)
 
     async def hget(self, key: Key, field: str, default: Any = None, version: int | None = None) -> Any:
@@ -350,6 +350,9 @@ class CollectionOperations(OperationsBase):
 
     def _member(self, key: Key, value: Any) -> bytes:
         return self._prefix(key).codec.encode_alike(value, MEMBER)
+
+    def _item(self, key: Key, value: Any) -> bytes:
+        return self._prefix(key).codec.encode_item(value, MEMBER)
 
     def _members(self, key: Key, values: Iterable[Any]) -> list[bytes]:
         return [self._member(key, value) for value in values]

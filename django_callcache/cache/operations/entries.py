@@ -60,7 +60,7 @@ class EntryOperations(OperationsBase):
         asked = (commands.get(redis_key), commands.pttl(redis_key))
         reply, left = await self._io.ask_many(asked, started, reads=True)
         value = self._decoded(reply, prefix, redis_key)
-        self._keep(near, key, token, started, prefix, reply, value, left)
+        self._keep(near, key, redis_key, token, started, prefix, reply, value, left)
         return value
 
     async def set(

@@ -45,7 +45,7 @@ class NumberOperations(EntryOperations):
         redis_key = self._redis_key(key, version)
         try:
             reply = MISSING
-            if type(delta) is int:
+            if type(delta) is int and prefix.codec.lets_redis_count:
                 reply = await self._increment(prefix, key, version, redis_key, delta, started)
             if reply is MISSING or isinstance(reply, redis_errors.ResponseError):
                 reply = await self._increment_by_comparing(prefix, key, version, redis_key, delta)
