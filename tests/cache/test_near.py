@@ -9,6 +9,7 @@ import time
 import tracemalloc
 import uuid
 from collections import OrderedDict
+from functools import partial
 from itertools import accumulate
 
 import pytest
@@ -339,12 +340,13 @@ class TestBounds:
         codec = Codec("default", KeyRing(["secret"]), Encoding())
         blobs = [(f"key:{number}", codec.encode(make(number), b"")) for number in range(2_000)]
         counts = PrefixCounts(100)
+        opened = partial(codec.opened, redis_key=b"")
         tracemalloc.start()
         try:
             for key, blob in blobs:
                 value = codec.decode(blob, b"")
                 near.fill(
-                    entry_of(key, value, blob, codec.opened, time.monotonic_ns() + FOREVER, counts),
+                    entry_of(key, value, blob, opened, time.monotonic_ns() + FOREVER, counts),
                     near.begin(),
                 )
             del value, blobs, key, blob

@@ -12,7 +12,6 @@ from django.core.management import CommandError, call_command
 from django_callcache.codec import blob
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.rotation import Rotated, rotate
-from tests.cache.conftest import *  # noqa: F403
 from tests.cache.conftest import APP
 
 RULES = {
