@@ -76,7 +76,7 @@ class TestMetadata:
     def test_extras__all(self, metadata):
         """The extra `all` has every extra but django-prometheus, which does not resolve with every Django."""
         extras = set(metadata.get_all("Provides-Extra"))
-        assert extras == {"supabase", "postgres", "prometheus", "django-prometheus", "demo", "all"}
+        assert extras == {"supabase", "postgres", "prometheus", "django-prometheus", "crypto", "demo", "all"}
         wanted = {
             name for extra in extras - {"all", "django-prometheus"} for name in of_extra(metadata, extra)
         }
