@@ -105,6 +105,21 @@ def dictionary_id_of(start: bytes) -> bytes | None:
     return start[PLAIN_HEADER_BYTES:START_BYTES]
 
 
+def stamped_header(start: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """Return the header that a value begins with, and the stamps of its tags, unverified.
+
+    Both are empty for a value without tags, and where the start is too short to hold them.
+    """
+    if len(start) < PLAIN_HEADER_BYTES or start[0] not in FORMATS or not start[1] & TAGS:
+        return b"", ()
+    number_at = PLAIN_HEADER_BYTES + 4 * bool(start[1] & DICTIONARY) + 4 * bool(start[1] & ZSTD)
+    first = number_at + 1
+    end = first + STAMP_BYTES * (start[number_at] if number_at < len(start) else MAX_STAMPS)
+    if end > len(start):
+        return b"", ()
+    return start[:end], tuple(start[at : at + STAMP_BYTES] for at in range(first, end, STAMP_BYTES))
+
+
 def _refuse_unknown(value_format: int, flags: int) -> None:
     if value_format not in FORMATS:
         raise Undecodable(f"format {value_format} is unknown")

@@ -217,11 +217,20 @@ class Codec:
         )
 
     def decode(self, blob: bytes, redis_key: bytes) -> Any:
-        """Turn what was found at a Redis key into the value that was stored there.
+        """Turn what was found at a Redis key into the value that was stored there, whatever tags it has.
 
         Raises:
             Undecodable: The bytes are not a value of this cache and key sealed by a known key, or it can no
                 longer be loaded. The message names no part of the value; the chained cause may.
+        """
+        value = self.read(blob, redis_key)
+        return value.value if type(value) is Tagged else value
+
+    def read(self, blob: bytes, redis_key: bytes) -> Any:
+        """The same, but a value that has tags comes as `Tagged`: whether they still hold is not known here.
+
+        Raises:
+            Undecodable: As for ``decode``.
         """
         opening = self._openings.get(blob[_HEADER])
         if opening is None:
@@ -230,14 +239,14 @@ class Codec:
             known = self._openings_by_dictionary.get(blob[_START])
             if known is not None:
                 return self._decode_by_dictionary(blob, redis_key, *known)
-            return self.decode_tagged(blob, redis_key).value
+            return self._read_with_care(blob, redis_key)
         hasher, loads = opening
         payload = blob[_PAYLOAD]
         hasher = hasher.copy()
         hasher.update((sealed_name(redis_key) if 0 in redis_key else redis_key) + b"\0")
         hasher.update(payload)
         if not compare_digest(hasher.digest(), blob[_SEAL]):
-            return self.decode_tagged(blob, redis_key).value
+            return self._read_with_care(blob, redis_key)
         try:
             return loads(payload)
         except Exception as error:
@@ -273,6 +282,10 @@ class Codec:
             return Tagged(_LOADS[parts.format](payload), parts.stamps)
         except Exception as error:
             raise unloadable(error) from error
+
+    def _read_with_care(self, blob: bytes, redis_key: bytes) -> Any:
+        tagged = self.decode_tagged(blob, redis_key)
+        return tagged if tagged.stamps else tagged.value
 
     def serialized(self, blob: bytes, redis_key: bytes) -> bytes | None:
         """Return what a value was serialized to, verified and not loaded; None for an integer.
@@ -340,7 +353,7 @@ class Codec:
         hasher.update(frame)
         raw_length = int.from_bytes(length, "big")
         if not compare_digest(hasher.digest(), blob[_SEAL]) or raw_length > self._encoding.max_raw_bytes:
-            return self.decode_tagged(blob, redis_key).value
+            return self._read_with_care(blob, redis_key)
         payload = dictionary.decompress(frame, raw_length)
         try:
             return _LOADS[blob[0]](payload)

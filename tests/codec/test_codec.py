@@ -315,6 +315,8 @@ class TestTagged:
 
         assert codec().decode_tagged(blob, REDIS_KEY) == Tagged(value, self.STAMPS)
         assert codec().decode(blob, REDIS_KEY) == value
+        assert codec().read(blob, REDIS_KEY) == Tagged(value, self.STAMPS)
+        assert codec().read(codec().encode(value, REDIS_KEY), REDIS_KEY) == value
 
     def test_tagged__no_stamps(self):
         """Without stamps the blob is that of any value, and reading finds none."""

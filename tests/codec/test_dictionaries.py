@@ -305,6 +305,19 @@ class TestDictionaries:
         assert dictionaries.find(DICTIONARY.id) is DICTIONARY
 
 
+class TestOpened:
+    @pytest.mark.parametrize("stamps", [(), (b"stamp--1", b"stamp--2")])
+    def test_opened__by_dictionary(self, stamps):
+        """What takes a verified value apart for the near cache knows dictionaries too."""
+        made = writer()
+        blob = made.encode_tagged(RECORDS[550], REDIS_KEY, stamps)
+
+        assert needs_dictionary(blob)
+        for each in (blob, made.encode(RECORDS[550], REDIS_KEY)):
+            loads, payload = made.opened(each, REDIS_KEY)
+            assert loads(payload) == RECORDS[550]
+
+
 class TestRecords:
     RECORDS = DictionaryRecords("default", RING, NAME)
 
