@@ -47,6 +47,8 @@ class RedisKeys:
         self._sync = self.root + b"sync:"
         self._side = self.root + b"side:"
         self._lease = self.root + b"lease:"
+        self.tags = self.root + b"{tags}:"
+        """What the keys of tags begin with; one slot has them all, so that one command reads several."""
         self._bucket = self._names(b"")
 
     def is_internal(self, redis_key: bytes) -> bool:
@@ -60,6 +62,10 @@ class RedisKeys:
     def lease(self, redis_key: bytes) -> bytes:
         """Token of whoever computes the value."""
         return self._lease + self._tag(redis_key) + redis_key
+
+    def tag(self, tag_id: bytes) -> bytes:
+        """String: the present stamp of a tag, by the hash of its name."""
+        return self.tags + tag_id.hex().encode()
 
     def outbox(self, redis_key: bytes) -> OutboxNames:
         """Outbox bucket that a value's writes go to."""

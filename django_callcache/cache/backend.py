@@ -157,6 +157,7 @@ class CallCache(RedisCache):
     count, acount = faces(Operations.count)
     delete_pattern, adelete_pattern = faces(Operations.delete_pattern)
     delete_prefix, adelete_prefix = faces(Operations.delete_prefix)
+    delete_tags, adelete_tags = faces(Operations.delete_tags)
     clear, aclear = faces(Operations.clear)
     flush_db, aflush_db = faces(Operations.flush_db)
 

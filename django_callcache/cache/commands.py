@@ -43,6 +43,12 @@ def pttl(key: bytes) -> bytes:
     return b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n" % (len(key), key)
 
 
+def getrange(key: bytes, first: int, last: int) -> bytes:
+    return b"*4\r\n$8\r\nGETRANGE\r\n$%d\r\n%b\r\n$%d\r\n%d\r\n$%d\r\n%d\r\n" % (
+        len(key), key, len(str(first)), first, len(str(last)), last,
+    )  # fmt: skip
+
+
 def unlink(key: bytes) -> bytes:
     return b"*2\r\n$6\r\nUNLINK\r\n$%d\r\n%b\r\n" % (len(key), key)
 

@@ -66,7 +66,7 @@ class TtlClock:
 class Prefix:
     """Everything that holds for the keys of one prefix."""
 
-    __slots__ = ("clock", "codec", "counts", "is_near", "is_synced", "name", "narrower", "rule")
+    __slots__ = ("clock", "codec", "counts", "is_near", "is_synced", "name", "narrower", "rule", "tag_checks")
 
     def __init__(
         self,
@@ -87,6 +87,8 @@ class Prefix:
         """Whether this process may keep copies."""
         self.narrower: tuple[Prefix, ...] = ()
         """Prefixes with a rule of their own that begin with this one, longest first."""
+        self.tag_checks: dict[bytes, bytes] = {}
+        """Redis key to the command that reads the stamps of its tags, of entries lately met with tags."""
 
 
 class Prefixes:

@@ -163,6 +163,18 @@ class OperationsBase:
         announcer.announced(heard, started)
         return reply
 
+    async def _write_all(
+        self, asked: Sequence[bytes], started: int, redis_keys: Sequence[bytes]
+    ) -> list[Any]:
+        """Send writes, and reads behind them, as `_write` does; return their replies."""
+        announcer = self._announcer
+        announcement = None if announcer is None else announcer.announcement(redis_keys, started)
+        if announcer is None or announcement is None:
+            return await self._io.ask_many(asked, started)
+        *replies, heard = await self._io.ask_many([*asked, announcement], started)
+        announcer.announced(heard, started)
+        return replies
+
     def _checked(self, reply: Any) -> Any:
         """A reply that is not an error.
 
@@ -175,7 +187,7 @@ class OperationsBase:
         return reply
 
     def _decoded(self, reply: Any, prefix: Prefix, redis_key: bytes) -> Any:
-        """The value in a reply to GET; `MISSING` for none, and for what is no value of ours."""
+        """The value in a reply to GET, `Tagged` if it has tags; `MISSING` for none, or none of ours."""
         if reply is None:
             return MISSING
         if type(reply) is not bytes:
@@ -186,7 +198,7 @@ class OperationsBase:
             prefix.counts.slots[UNDECODABLE] += 1  # a list or a hash lies there
             return MISSING
         try:
-            return prefix.codec.decode(reply, redis_key)
+            return prefix.codec.read(reply, redis_key)
         except Undecodable:
             prefix.counts.slots[UNDECODABLE] += 1
             return MISSING

@@ -11,9 +11,12 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, HITS, MISSES, SETS
-from django_callcache.cache.operations.base import FAILED, MISSING, OperationsBase, now
+from django_callcache.cache.operations.base import FAILED, MISSING, now
+from django_callcache.cache.operations.tags import TagOperations, start_of
 from django_callcache.cache.prefixes import Prefix
+from django_callcache.cache.tags import check_of
 from django_callcache.cache.value_keys import Key
+from django_callcache.codec import Tagged
 from django_callcache.exceptions import RedisFault, RedisRefused
 from django_callcache.outbox.dirty import RECORD_WRITE
 
@@ -34,7 +37,7 @@ class Write(NamedTuple):
     command: bytes
 
 
-class BatchOperations(OperationsBase):
+class BatchOperations(TagOperations):
     """Reads and writes of many keys. None of them is a snapshot or a transaction."""
 
     async def get_many(self, keys: Iterable[Key], version: int | None = None) -> dict[Key, Any]:
@@ -47,21 +50,33 @@ class BatchOperations(OperationsBase):
             token, kept = self._begin(chunk, prefixes, version)
             try:
                 replies, left = await self._read_many(redis_keys, kept, started)
+                values = list(map(self._decoded, replies, prefixes, redis_keys))
+                tagged = [at for at, value in enumerate(values) if type(value) is Tagged]
+                if tagged:
+                    await self._untag(values, tagged, started)
             except RedisFault as fault:
                 return self._degraded(fault, prefixes[0], found)
             elapsed = (now() - started) // len(chunk)
-            for at, (key, redis_key, prefix, reply) in enumerate(
-                zip(chunk, redis_keys, prefixes, replies, strict=True)
+            for at, (key, prefix, reply, value) in enumerate(
+                zip(chunk, prefixes, replies, values, strict=True)
             ):
-                value = self._decoded(reply, prefix, redis_key)
                 prefix.counts.read(str(key), MISSES if value is MISSING else HITS, elapsed)
-                if at in left and token is not None and self.near is not None:
-                    self._keep(self.near, key, redis_key, token, started, prefix, reply, value, left[at])
+                if at in left and at not in tagged and token is not None and self.near is not None:
+                    self._keep(self.near, key, redis_keys[at], token, started, prefix, reply, value, left[at])
                 if value is not MISSING:
                     found[key] = value
             if self._dictionaries.wanted and await self._learns():
                 found |= await self.get_many([key for key in chunk if key not in found], version)
         return found
+
+    async def _untag(self, values: list[Any], places: Sequence[int], started: int) -> None:
+        """Put values in place of what is `Tagged`: `MISSING` where a tag was dropped."""
+        stamps = list(dict.fromkeys(chain.from_iterable(values[at].stamps for at in places)))
+        checks = [check_of(part, self._internal) for part in _chunks(stamps, READ_CHUNK)]
+        replies = await self._io.ask_many(checks, started, reads=True)
+        held = set(chain.from_iterable(self._checked(reply) for reply in replies))
+        for at in places:
+            values[at] = values[at].value if held.issuperset(values[at].stamps) else MISSING
 
     def _not_near(self, keys: Iterable[Key], version: int | None, found: dict[Key, Any]) -> Iterator[Key]:
         """The keys that Redis must be asked for; what this process holds is put into ``found``."""
@@ -102,15 +117,29 @@ class BatchOperations(OperationsBase):
         data: Mapping[Key, Any],
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        tags: Iterable[str] = (),
     ) -> list[Key]:
         """Store several values, in no transaction; return the keys that were not stored.
 
+        Args:
+            data: Values by their keys.
+            timeout: As for `set`, of all of them.
+            version: As for `set`.
+            tags: As for `set`, of all of them.
+
         Raises:
-            Exception: A value that cannot be encoded, before anything is sent.
+            Exception: A value that cannot be encoded, before any value is sent.
+            TypeError: As for `set`.
+            ValueError: As for `set`.
             SyncNotRecorded: A synced key among them could not be recorded, as for `set`. Others may
                 have been stored.
         """
-        writes = [self._set(key, value, timeout, version) for key, value in data.items()]
+        try:
+            stamps = await self._stamps_of_all(data, timeout, tags)
+        except RedisFault as fault:
+            return self._degraded(fault, self._prefix(next(iter(data))), list(data))
+        writes = [self._set(key, value, timeout, version, stamps) for key, value in data.items()]
         failed: list[Key] = []
         portions = _portions(writes)
         for portion in portions:
@@ -125,6 +154,19 @@ class BatchOperations(OperationsBase):
                 else:
                     write.prefix.counts.slots[SETS] += 1
         return failed
+
+    async def _stamps_of_all(
+        self, data: Mapping[Key, Any], timeout: float | None, tags: Iterable[str]
+    ) -> Sequence[bytes]:
+        """The present stamps of these tags, to live as long as the entry among these that lives longest."""
+        if not tags or not data:
+            return ()
+        prefixes = set(map(self._prefix, data))
+        ids = self._tag_ids(tags, *prefixes)
+        ttls = [px for prefix in prefixes if (px := self._px(prefix, timeout)) is not None]
+        if not ids or not ttls:
+            return ()
+        return await self._stamps(ids, b"" if b"" in ttls else max(ttls, key=int), now())
 
     async def delete_many(self, keys: Iterable[Key], version: int | None = None) -> int | None:
         """Delete several keys; return how many existed, None where no key was given."""
@@ -167,16 +209,31 @@ class BatchOperations(OperationsBase):
                     await self._refused(write, reply, version)
                 else:
                     touched += bool(reply)
+            try:
+                touched -= await self._dropped_among(portion)
+            except RedisFault as fault:
+                self._lost(fault, portion)
+                return touched
         return touched
 
-    def _set(self, key: Key, value: Any, timeout: Any, version: int | None) -> Write:
+    async def _dropped_among(self, writes: Sequence[Write]) -> int:
+        """Let the tags of touched entries live as long as they; return how many have one that was dropped."""
+        started = now()
+        plain = [write.redis_key for write in writes if not write.prefix.is_synced]
+        starts = (
+            await self._io.ask_many([start_of(name) for name in plain], started, reads=True) if plain else []
+        )
+        held = [await self._retain(*each, now()) for each in zip(plain, starts, strict=True)]
+        return held.count(False)
+
+    def _set(self, key: Key, value: Any, timeout: Any, version: int | None, stamps: Sequence[bytes]) -> Write:
         """The write that stores a value, or deletes it where nothing would be kept."""
         prefix = self._prefix(key)
         px = self._px(prefix, timeout)
         if px is None:
             return self._delete(key, version)
         redis_key = self._redis_key(key, version)
-        blob = prefix.codec.encode(value, redis_key)
+        blob = self._encoded(prefix, value, redis_key, stamps)
         if prefix.is_synced:
             return self._synced(key, prefix, version, b"set", px, blob)
         return Write(key, prefix, redis_key, commands.set_(redis_key, blob, px))
@@ -215,26 +272,15 @@ class BatchOperations(OperationsBase):
                 self._written(write.key, version)
 
     async def _send_knowing(self, writes: Sequence[Write]) -> list[Any]:
-        replies = await self._ask_writes(writes, [write.command for write in writes])
+        redis_keys = [write.redis_key for write in writes]
+        replies = await self._write_all([write.command for write in writes], now(), redis_keys)
         unknown = [at for at, reply in enumerate(replies) if isinstance(reply, redis_errors.NoScriptError)]
         if unknown:
             load = commands.command("SCRIPT", "LOAD", RECORD_WRITE.text)
-            again = await self._ask_writes(writes, [load, *(writes[at].command for at in unknown)])
+            asked = [load, *(writes[at].command for at in unknown)]
+            again = await self._write_all(asked, now(), redis_keys)
             for at, reply in zip(unknown, again[1:], strict=True):
                 replies[at] = reply
-        return replies
-
-    async def _ask_writes(self, writes: Sequence[Write], asked: list[bytes]) -> list[Any]:
-        """The replies to these commands, announced where `_write` would announce them."""
-        started = now()
-        announcer = self._announcer
-        if announcer is None:
-            return await self._io.ask_many(asked, started)
-        announcement = announcer.announcement([write.redis_key for write in writes], started)
-        if announcement is None:
-            return await self._io.ask_many(asked, started)
-        *replies, heard = await self._io.ask_many([*asked, announcement], started)
-        announcer.announced(heard, started)
         return replies
 
     async def _deleted(self, writes: Sequence[Write], version: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -9,13 +10,15 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, HITS, MISSES, SETS
 from django_callcache.cache.near import NearCache
-from django_callcache.cache.operations.base import FAILED, MISSING, OperationsBase, now
+from django_callcache.cache.operations.base import FAILED, MISSING, now
+from django_callcache.cache.operations.tags import TagOperations, start_of
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
+from django_callcache.codec import Tagged
 from django_callcache.exceptions import RedisFault, RedisRefused
 
 
-class EntryOperations(OperationsBase):
+class EntryOperations(TagOperations):
     """Reads and writes of single keys; Django's names and django-redis's."""
 
     async def read(self, key: Key, version: int | None, missing: Any, failed: Any) -> Any:
@@ -35,9 +38,13 @@ class EntryOperations(OperationsBase):
         try:
             if prefix.is_near and version is None and self.near is not None and type(key) is str:
                 value = await self._fetch_and_keep(self.near, key, prefix, redis_key, started)
+            elif prefix.tag_checks and (check := prefix.tag_checks.get(redis_key)) is not None:
+                value = await self._fetch_checked(prefix, redis_key, check, started)
             else:
                 reply = await self._io.ask(commands.get(redis_key), started, reads=True)
                 value = self._decoded(reply, prefix, redis_key)
+            if type(value) is Tagged:
+                value = await self._untagged(value, prefix, redis_key, started)
         except RedisFault as fault:
             return self._degraded(fault, prefix, failed)
         if value is MISSING:
@@ -48,18 +55,33 @@ class EntryOperations(OperationsBase):
         prefix.counts.read(text, HITS, now() - started)
         return value
 
+    async def _fetch_checked(self, prefix: Prefix, redis_key: bytes, check: bytes, started: int) -> Any:
+        """The value of an entry that had tags when it was last met, whose stamps are read with it."""
+        reply, held = await self._io.ask_many((commands.get(redis_key), check), started, reads=True)
+        value = self._decoded(reply, prefix, redis_key)
+        if type(value) is Tagged:
+            return await self._untagged(value, prefix, redis_key, started, check, held)
+        return value
+
     async def _fetch_and_keep(
         self, near: NearCache, key: str, prefix: Prefix, redis_key: bytes, started: int
     ) -> Any:
         """The value in Redis, a copy of which is kept in this process for as long as it may."""
         token = near.begin()
+        check = prefix.tag_checks.get(redis_key)
         if token is None:
             self._runtime.listen()
+            if check is not None:
+                return await self._fetch_checked(prefix, redis_key, check, started)
             reply = await self._io.ask(commands.get(redis_key), started, reads=True)
             return self._decoded(reply, prefix, redis_key)
-        asked = (commands.get(redis_key), commands.pttl(redis_key))
-        reply, left = await self._io.ask_many(asked, started, reads=True)
+        asked = [commands.get(redis_key), commands.pttl(redis_key)]
+        if check is not None:
+            asked.append(check)
+        reply, left, *held = await self._io.ask_many(asked, started, reads=True)
         value = self._decoded(reply, prefix, redis_key)
+        if type(value) is Tagged:
+            return await self._untagged(value, prefix, redis_key, started, check, *held)
         self._keep(near, key, redis_key, token, started, prefix, reply, value, left)
         return value
 
@@ -72,6 +94,7 @@ class EntryOperations(OperationsBase):
         *,
         nx: bool = False,
         xx: bool = False,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Store a value.
 
@@ -83,30 +106,39 @@ class EntryOperations(OperationsBase):
             version: Left out, the alias's ``VERSION``.
             nx: Store only if the key is absent.
             xx: Store only if the key is present.
+            tags: What `delete_tags` drops it by: at most 32, of at most 128 bytes each. They cost one more
+                round trip. A value that is stored without tags has none, whatever was there.
 
         Returns:
             Whether it was stored.
 
         Raises:
+            TypeError: Tags are no iterable of strings.
+            ValueError: There are too many tags, one is empty or too long, or the prefix is synced.
             SyncNotRecorded: The prefix is synced and the write could not be recorded. Also in degraded
                 mode, as are `Uncertain` and `BacklogFull`: nothing meant for the remote store is lost
                 silently.
         """
         if nx:
-            return await self.add(key, value, timeout, version)
+            return await self.add(key, value, timeout, version, tags=tags)
         started = now()
         prefix = self._prefix(key)
+        ids = self._tag_ids(tags, prefix) if tags else ()
         px = self._px(prefix, timeout)
         if px is None:
             await self.delete(key, version)
             return True
         redis_key = self._redis_key(key, version)
-        blob = prefix.codec.encode(value, redis_key)
         if prefix.is_synced:
+            blob = prefix.codec.encode(value, redis_key)
             operation = b"replace" if xx else b"set"
             return bool(await self._record(prefix, key, version, operation, px, blob, started))
-        command = commands.set_if(redis_key, blob, px, b"XX") if xx else commands.set_(redis_key, blob, px)
         try:
+            stamps = await self._stamps(ids, px, started) if ids else ()
+            blob = self._encoded(prefix, value, redis_key, stamps)
+            command = (
+                commands.set_if(redis_key, blob, px, b"XX") if xx else commands.set_(redis_key, blob, px)
+            )
             reply = self._checked(await self._write(command, started, redis_key))
         except RedisRefused as refused:
             await self._drop_old_value(redis_key)
@@ -119,27 +151,39 @@ class EntryOperations(OperationsBase):
         return reply is not None
 
     async def add(
-        self, key: Key, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+        self,
+        key: Key,
+        value: Any,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        tags: Iterable[str] = (),
     ) -> bool:
-        """Store a value if the key is absent; tell whether it was stored."""
+        """Store a value if the key is absent; tell whether it was stored. See `set` for the arguments."""
         started = now()
         prefix = self._prefix(key)
+        ids = self._tag_ids(tags, prefix) if tags else ()
         px = self._px(prefix, timeout)
         if px is None:  # nothing would be kept, but the answer is the one that a real timeout gets
-            return not await self._ask_of_key(key, version, commands.exists, 1, reads=True)
+            return not await self._has_key(key, version, prefix, failed=True)
         redis_key = self._redis_key(key, version)
-        blob = prefix.codec.encode(value, redis_key)
         if prefix.is_synced:
+            blob = prefix.codec.encode(value, redis_key)
             return bool(await self._record(prefix, key, version, b"add", px, blob, started))
         try:
-            command = commands.set_if(redis_key, blob, px, b"NX")
-            reply = self._checked(await self._write(command, started, redis_key))
+            stamps = await self._stamps(ids, px, started) if ids else ()
+            blob = self._encoded(prefix, value, redis_key, stamps)
+            asked = (commands.set_if(redis_key, blob, px, b"NX"), start_of(redis_key))
+            reply, start = await self._write_all(asked, started, (redis_key,))
+            has_stored = self._checked(reply) is not None or await self._add_over(
+                start, redis_key, blob, px, started
+            )
         except RedisFault as fault:
             return self._degraded(fault, prefix, False)
         finally:
             self._written(key, version)
         prefix.counts.wrote(SETS, now() - started)
-        return reply is not None
+        return has_stored
 
     async def delete(self, key: Key, version: int | None = None) -> bool:
         """Delete a key; tell whether it existed."""
@@ -158,5 +202,15 @@ class EntryOperations(OperationsBase):
         return bool(reply)
 
     async def has_key(self, key: Key, version: int | None = None) -> bool:
-        """Tell whether a key exists."""
-        return bool(await self._ask_of_key(key, version, commands.exists, 0, reads=True))
+        """Tell whether a key exists, and none of its tags was dropped."""
+        return await self._has_key(key, version, self._prefix(key), failed=False)
+
+    async def _has_key(self, key: Key, version: int | None, prefix: Prefix, *, failed: bool) -> bool:
+        started = now()
+        redis_key = self._redis_key(key, version)
+        try:
+            asked = (commands.exists(redis_key), start_of(redis_key))
+            exists, start = await self._io.ask_many(asked, started, reads=True)
+            return bool(self._checked(exists)) and not await self._is_dropped(start, started)
+        except RedisFault as fault:
+            return self._degraded(fault, prefix, failed)

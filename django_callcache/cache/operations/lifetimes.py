@@ -11,6 +11,7 @@ from django_callcache.cache import commands
 from django_callcache.cache.operations.base import MISSING, TRIES, now
 from django_callcache.cache.operations.entries import EntryOperations
 from django_callcache.cache.operations.entry_scripts import MOVE
+from django_callcache.cache.operations.tags import start_of
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import RedisFault
@@ -43,12 +44,7 @@ class LifetimeOperations(EntryOperations):
         if prefix.is_synced:
             return bool(await self._record(prefix, key, version, b"touch", px, b"", started))
         redis_key = self._redis_key(key, version)
-        try:
-            return bool(self._checked(await self._write(commands.retime(redis_key, px), started, redis_key)))
-        except RedisFault as fault:
-            return self._degraded(fault, prefix, False)
-        finally:
-            self._written(key, version)
+        return await self._retimed(key, version, prefix, commands.retime(redis_key, px), started)
 
     async def persist(self, key: Key, version: int | None = None) -> bool:
         """Take a key's timeout away; tell whether it had one."""
@@ -60,7 +56,8 @@ class LifetimeOperations(EntryOperations):
             except RedisFault as fault:
                 return self._unwritten(fault, prefix, False)
             return left >= 0 and await self.touch(key, None, version)
-        return bool(await self._ask_of_key(key, version, lambda name: commands.command("PERSIST", name), 0))
+        command = commands.command("PERSIST", self._redis_key(key, version))
+        return await self._retimed(key, version, prefix, command, now())
 
     async def expire(self, key: Key, timeout: float | timedelta, version: int | None = None) -> bool:
         """Let a key expire after some seconds; tell whether it exists."""
@@ -81,12 +78,25 @@ class LifetimeOperations(EntryOperations):
     async def pexpire_at(self, key: Key, when: datetime | float, version: int | None = None) -> bool:
         """Let a key expire at a time, a datetime or unix milliseconds; tell whether it exists."""
         unix_ms = when.timestamp() * 1000 if isinstance(when, datetime) else when
-        if self._prefix(key).is_synced:
+        prefix = self._prefix(key)
+        if prefix.is_synced:
             return await self.touch(key, unix_ms / 1000 - datetime.now(UTC).timestamp(), version)
-        at = b"%d" % unix_ms
-        return bool(
-            await self._ask_of_key(key, version, lambda name: commands.command("PEXPIREAT", name, at), 0)
-        )
+        command = commands.command("PEXPIREAT", self._redis_key(key, version), b"%d" % unix_ms)
+        return await self._retimed(key, version, prefix, command, now())
+
+    async def _retimed(
+        self, key: Key, version: int | None, prefix: Prefix, command: bytes, started: int
+    ) -> bool:
+        """Send what changes the timeout of a key; tell whether it did, to an entry whose tags hold."""
+        redis_key = self._redis_key(key, version)
+        try:
+            asked = (command, start_of(redis_key))
+            reply, start = await self._write_all(asked, started, (redis_key,))
+            return bool(self._checked(reply)) and await self._retain(redis_key, start, started)
+        except RedisFault as fault:
+            return self._degraded(fault, prefix, False)
+        finally:
+            self._written(key, version)
 
     async def incr_version(self, key: Key, delta: int = 1, version: int | None = None) -> int:
         """Move a value to the key's version ``delta`` further on, with its timeout.
@@ -104,14 +114,15 @@ class LifetimeOperations(EntryOperations):
         try:
             for _ in range(TRIES):
                 asked = (commands.get(old_key), commands.command("PTTL", old_key))
-                blob, left = await self._io.ask_many(asked, now(), reads=True)
-                value = self._decoded(blob, prefix, old_key)
+                started = now()
+                blob, left = await self._io.ask_many(asked, started, reads=True)
+                value, stamps = await self._current(blob, prefix, old_key, started)
                 if value is MISSING:
                     if await self._learns():
                         continue
                     raise ValueError(f"Key {key!r} not found.")
                 # The seal binds a value to its key, so it is sealed anew rather than renamed.
-                moved = prefix.codec.encode(value, new_key)
+                moved = self._encoded(prefix, value, new_key, stamps)
                 if prefix.is_synced and delta:
                     px = b"" if left < 0 else b"%d" % max(left, 1)
                     has_moved = await self._move_recorded(prefix, key, current, delta, blob, moved, px)

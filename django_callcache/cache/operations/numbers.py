@@ -87,15 +87,16 @@ class NumberOperations(EntryOperations):
         self, prefix: Prefix, key: Key, version: int | None, redis_key: bytes, delta: float
     ) -> Any:
         for _ in range(TRIES):
-            blob = await self._io.ask(commands.get(redis_key), now(), reads=True)
-            value = self._decoded(blob, prefix, redis_key)
+            started = now()
+            blob = await self._io.ask(commands.get(redis_key), started, reads=True)
+            value, stamps = await self._current(blob, prefix, redis_key, started)
             if value is MISSING:
                 if await self._learns():
                     continue
                 return None
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"The value at {key!r} is a {type(value).__name__}, not a number.")
-            total = prefix.codec.encode(value + delta, redis_key)
+            total = self._encoded(prefix, value + delta, redis_key, stamps)
             if prefix.is_synced:
                 swap = self._record(prefix, key, version, b"swap", b"", total, now(), expected=blob)
                 has_changed = await swap

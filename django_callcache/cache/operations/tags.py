@@ -1,0 +1,189 @@
+"""Operations on tags: entries written with them, checked when read, dropped by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+from django_callcache.cache import commands
+from django_callcache.cache.operations.base import MISSING, OperationsBase, now
+from django_callcache.cache.prefixes import Prefix
+from django_callcache.cache.tags import (
+    ID_BYTES,
+    LATELY_MET,
+    LONGEST_START,
+    REPLACE_DEAD,
+    RETAIN,
+    STAMP,
+    check_of,
+    lifetime,
+    new_stamps,
+    tag_ids,
+)
+from django_callcache.codec import Tagged
+from django_callcache.codec.blob import stamped_header
+from django_callcache.exceptions import RedisFault
+
+DROPPED_AT_ONCE = 1000
+"""Tags in one command."""
+
+
+class TagOperations(OperationsBase):
+    """Tags of entries. See `django_callcache.cache.tags` for what they are to Redis."""
+
+    async def delete_tags(self, *tags: str) -> int:
+        """Drop every entry that was written with one of these tags, under whatever key and version.
+
+        It costs one command, however many entries there are. They stay in Redis until they expire
+        or are written again, but no read finds them. A value that is being computed with one of
+        these tags is not found either, whoever computes it.
+
+        Args:
+            tags: Any number of names, each at most 128 bytes in UTF-8.
+
+        Returns:
+            How many of the tags were in use.
+
+        Raises:
+            TypeError: One is no string.
+            ValueError: One is empty or too long.
+        """
+        ids = iter(tag_ids(tags, at_most=None))
+        dropped = 0
+        try:
+            while chunk := [self._internal.tag(tag_id) for tag_id in islice(ids, DROPPED_AT_ONCE)]:
+                unlink = commands.of_keys(b"UNLINK", chunk)
+                dropped += self._checked(await self._write(unlink, now(), *chunk))
+        except RedisFault as fault:
+            return self._degraded(fault, self._prefix(""), dropped)
+        return dropped
+
+    def _tag_ids(self, tags: Iterable[str], *prefixes: Prefix) -> list[bytes]:
+        """The hashes of the tags of entries with these prefixes.
+
+        Raises:
+            TypeError: They are no iterable of strings.
+            ValueError: They cannot be taken; under a synced prefix none can.
+        """
+        ids = tag_ids(tags)
+        for prefix in prefixes:
+            if ids and prefix.is_synced:
+                raise ValueError(
+                    f"Entries under {prefix.name!r} are synced and take no tags. "
+                    "Tag entries of a prefix without `sync`, or delete by key or prefix."
+                )
+        return ids
+
+    async def _stamps(self, ids: Sequence[bytes], px: bytes, started: int) -> list[bytes]:
+        """The present stamps of tags, which live as long as an entry with this TTL from now on.
+
+        Taken before a value is computed, they make it dead on arrival where a tag is dropped meanwhile.
+
+        Raises:
+            RedisFault: Redis did not answer.
+        """
+        keys = [self._internal.tag(tag_id) for tag_id in ids]
+        arguments = (*lifetime(px), *new_stamps(ids))
+        # Sent twice it does the same, and no copy is changed by it: so it is a read to those it concerns.
+        stamps: list[bytes] = self._checked(
+            await self._run_script(STAMP, keys, arguments, started, reads=True)
+        )
+        return stamps
+
+    def _encoded(self, prefix: Prefix, value: Any, redis_key: bytes, stamps: Sequence[bytes]) -> bytes:
+        codec = prefix.codec
+        return codec.encode_tagged(value, redis_key, stamps) if stamps else codec.encode(value, redis_key)
+
+    async def _untagged(
+        self,
+        tagged: Tagged,
+        prefix: Prefix,
+        redis_key: bytes,
+        started: int,
+        checked_by: bytes | None = None,
+        held: Any = None,
+    ) -> Any:
+        """The value of an entry with tags; `MISSING` if one of them was dropped since it was written.
+
+        Args:
+            tagged: As decoded.
+            prefix: Of its key.
+            redis_key: Where it was found.
+            started: When the call began.
+            checked_by: The command that was sent behind the read, in the hope that it asks for these tags.
+            held: Its reply.
+
+        Raises:
+            RedisFault: Redis did not answer.
+        """
+        stamps = list(tagged.stamps)
+        if held != stamps:
+            check = check_of(stamps, self._internal)
+            if check != checked_by:
+                if len(prefix.tag_checks) >= LATELY_MET:
+                    prefix.tag_checks.clear()
+                prefix.tag_checks[redis_key] = check
+                held = await self._io.ask(check, started, reads=True)
+            self._checked(held)
+        return tagged.value if held == stamps else MISSING
+
+    async def _current(
+        self, reply: Any, prefix: Prefix, redis_key: bytes, started: int
+    ) -> tuple[Any, list[bytes]]:
+        """The value in a reply to GET, `MISSING` for none, and the stamps of its tags."""
+        value = self._decoded(reply, prefix, redis_key)
+        if type(value) is not Tagged:
+            return value, []
+        return await self._untagged(value, prefix, redis_key, started), list(value.stamps)
+
+    async def _is_dropped(self, start: Any, started: int) -> bool:
+        """Tell whether a tag of an entry that begins with these bytes was dropped since it was written.
+
+        Args:
+            start: The reply to GETRANGE; an error reply where something else than a value lies there.
+            started: When the call began.
+
+        Raises:
+            RedisFault: Redis did not answer.
+        """
+        if type(start) is not bytes:
+            return False
+        _, stamps = stamped_header(start)
+        if not stamps:
+            return False
+        held = self._checked(await self._io.ask(check_of(stamps, self._internal), started, reads=True))
+        return bool(held != list(stamps))
+
+    async def _add_over(self, start: Any, redis_key: bytes, blob: bytes, px: bytes, started: int) -> bool:
+        """Store a value over an entry whose tags were dropped; tell whether it was one and still is."""
+        if not await self._is_dropped(start, started):
+            return False
+        header, _ = stamped_header(start)
+        return bool(
+            self._checked(await self._run_script(REPLACE_DEAD, (redis_key,), (header, blob, px), started))
+        )
+
+    async def _retain(self, redis_key: bytes, start: Any, started: int) -> bool:
+        """Let the tags of an entry live as long as it does now; tell whether none of them was dropped.
+
+        Args:
+            redis_key: Where the entry is.
+            start: The reply to GETRANGE.
+            started: When the call began.
+
+        Raises:
+            RedisFault: Redis did not answer.
+        """
+        _, stamps = stamped_header(start) if type(start) is bytes else (b"", ())
+        if not stamps:
+            return True
+        left = self._checked(await self._io.ask(commands.pttl(redis_key), started, reads=True))
+        keys = [self._internal.tag(stamp[:ID_BYTES]) for stamp in stamps]
+        arguments = (*lifetime(b"" if left == -1 else b"%d" % max(left, 1)), *stamps)
+        return bool(self._checked(await self._run_script(RETAIN, keys, arguments, started, reads=True)))
+
+
+def start_of(redis_key: bytes) -> bytes:
+    """The command that reads as much of an entry as its stamps lie within."""
+    return commands.getrange(redis_key, 0, LONGEST_START - 1)
