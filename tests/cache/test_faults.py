@@ -59,6 +59,7 @@ DEGRADED = {
     "count": ((), 0),
     "delete_pattern": (("*",), 0),
     "delete_prefix": (("a",), 0),
+    "delete_tags": (("red",), 0),
     "clear": ((), False),
     "flush_db": ((), False),
     "sadd": (("a", 1), 0),
