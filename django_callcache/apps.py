@@ -7,6 +7,7 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from django_callcache.checks import register_checks
+from django_callcache.orm.receivers import read_rules
 
 
 class CallCacheConfig(AppConfig):
@@ -18,7 +19,8 @@ class CallCacheConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks; join django-prometheus, where the site has it."""
+        """Register the checks, listen to models that have rules; join django-prometheus, where it is."""
         register_checks()
+        read_rules()
         if apps.is_installed("django_prometheus"):
             import_string("django_callcache.metrics.join_django_prometheus")()

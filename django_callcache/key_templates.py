@@ -13,8 +13,6 @@ from enum import Enum
 from string import Formatter
 from uuid import UUID
 
-from django.db.models import Model
-
 
 class KeyTemplate:
     """A text with fields.
@@ -78,8 +76,9 @@ def text_of(value: object) -> str:
     """
     if isinstance(value, Enum):
         value = value.value
-    if isinstance(value, Model) and value.pk is not None:
-        value = value.pk
+    # A model, told by its looks: settings are read before models can be imported.
+    if hasattr(value, "_meta") and getattr(value, "pk", None) is not None:
+        return text_of(value.pk)  # type: ignore[attr-defined]
     if isinstance(value, str):
         return str.__str__(value)
     if value is None or isinstance(value, bool | int | float | Decimal | UUID):

@@ -19,7 +19,7 @@ from string import Template
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from django_callcache.conf import CacheOptions, PrefixRule, Settings
+from django_callcache.conf import CacheOptions, InvalidationRule, PrefixRule, Settings
 from django_callcache.conf import environment as environment_module
 from django_callcache.conf.parsing import UNSET, Bounds, Unset, setting_types
 
@@ -34,6 +34,7 @@ DECIDED_ELSEWHERE = {
     ("TtlSettings", "time_zone"): "Django's `TIME_ZONE`",
     ("TtlSettings", "peak_ttl"): "`1800.0`, or `DEFAULT_TTL` if that is less",
     ("Settings", "secrets"): "`SECRET_KEY`, `SECRET_KEY_FALLBACKS`",
+    ("Settings", "invalidate"): "`{}`",
     ("CacheOptions", "alias"): "the alias",
     ("CacheOptions", "rules"): "`{}`",
 }
@@ -71,6 +72,7 @@ def reference() -> str:
     sections = [section("CALLCACHE", Settings)]
     sections += [section(f'CALLCACHE["{name.upper()}"]', kind) for name, kind in parts.items()]
     sections += [
+        section('CALLCACHE["INVALIDATE"][model]', InvalidationRule, spell=str.lower),
         section(OPTIONS, CacheOptions),
         section(f'{OPTIONS}["RULES"][prefix]', PrefixRule, spell=str.lower),
     ]
@@ -112,7 +114,7 @@ def field_texts(kind: type[Any]) -> dict[str, str]:
 
 def type_in_words(hint: Any, name: str = "") -> str:
     """What a value may be."""
-    if name == "rules":
+    if name in ("rules", "invalidate"):
         return "dict"
     if get_origin(hint) is Annotated:
         base, *marks = get_args(hint)

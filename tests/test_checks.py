@@ -347,6 +347,48 @@ class TestDeploy:
         )
 
 
+class TestInvalidation:
+    """``CALLCACHE["INVALIDATE"]``."""
+
+    @pytest.mark.parametrize(
+        ("model", "rule", "found", "words"),
+        [
+            ("crm.Campaign", ["campaign:{pk}", "client:{name}"], [], ""),
+            ("crm.Campain", ["campaign:{pk}"], ["E020"], "Did you mean 'crm.Campaign'?"),
+            ("crm.Campaign", ["campaign:{nam}"], ["E020"], "Did you mean 'name'?"),
+            ("crm.Campaign", ["campaign:{calls}"], ["E020"], "no column 'calls'"),
+            ("django_callcache.CacheStat", ["s:{hot_keys}"], ["E020"], "no text that could stand in a key"),
+            ("crm.Campaign", {"keys": ["a"], "alias": "defalt"}, ["E021"], "Did you mean 'default'?"),
+            ("crm.Campaign", {"prefixes": ["a:{pk}:"], "alias": "dummy"}, ["E022"], "'dummy'"),
+            ("crm.Campaign", {"keys": ["a:{pk}"], "alias": "dummy"}, [], ""),
+            ("crm.Call", ["call:{pk}"], ["E023"], "so would the remote store"),
+            ("crm.Call", {"prefixes": ["call:{pk}:"]}, ["E023"], "so would the remote store"),
+            ("Campaign", ["a"], ["E001"], "'crm.Campaign'"),
+            ("crm.Campaign", "campaign:{pk}", ["E001"], "a list of keys"),
+            ("crm.Campaign", [], ["E001"], "names nothing that becomes stale"),
+            ("crm.Campaign", {"kyes": ["a"]}, ["E001"], "Did you mean 'KEYS'?"),
+            ("crm.Campaign", ["a:{b"], ["E001"], "expected '}'"),
+            ("crm.Campaign", ["a:{campaign.name}"], ["E001"], "fields of the row itself"),
+            ("crm.Campaign", {"prefixes": ["{pk}:"]}, ["E001"], "begins with a text"),
+            ("crm.Campaign", {"prefixes": ["a:{pk}"]}, ["E001"], "7 would mean the keys of 70"),
+        ],
+    )
+    def test_check_models(self, model, rule, found, words):
+        """What a rule names is there; a message names the nearest, or the cure."""
+        caches = {
+            "default": alias(own={"RULES": {"call:": {"sync": "lww"}}}),
+            "dummy": alias(backend="django.core.cache.backends.dummy.DummyCache"),
+        }
+        settings = {"INVALIDATE": {model: rule}, "SYNC": {"NAMESPACE": "n", "REMOTE": "supabase"}}
+        errors = messages(caches, settings)
+        assert [error.id.removeprefix("callcache.") for error in errors] == found
+        assert all(words in f"{error.msg} {error.hint}" for error in errors)
+
+    def test_check_models__wildest_text(self):
+        """A table that is none is refused."""
+        assert ids(settings={"INVALIDATE": ["crm.Campaign"]}) == ["E001"]
+
+
 class TestUnreadable:
     @pytest.mark.parametrize("check", [*CHECKS, *DEPLOY_CHECKS])
     def test_check__everything_wrong(self, check):

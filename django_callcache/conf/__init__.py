@@ -25,6 +25,7 @@ from django_callcache.conf.app_settings import (
 )
 from django_callcache.conf.cache_options import CacheOptions, PrefixRule, parse_cache_options
 from django_callcache.conf.environment import Environment, from_environment
+from django_callcache.conf.invalidation_rules import InvalidationRule
 from django_callcache.conf.parsing import UNSET, Unset
 from django_callcache.conf.redis_urls import as_redis_url
 
@@ -34,6 +35,7 @@ __all__ = [
     "AdminSettings",
     "CacheOptions",
     "Environment",
+    "InvalidationRule",
     "MetricsSettings",
     "PrefixRule",
     "RetentionSettings",

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings as django_settings
 
+from django_callcache.conf.invalidation_rules import InvalidationRule, read_invalidation_rules
 from django_callcache.conf.parsing import (
     HIDDEN,
     Amount,
@@ -200,6 +201,8 @@ class Settings:
     secrets: Annotated[tuple[str, ...], HIDDEN, Bounds(at_least=1)] = field(default=(), repr=False)
     """Secrets that stored values are sealed with: the first seals, all of them open. Left out, they are
     SECRET_KEY and SECRET_KEY_FALLBACKS."""
+    invalidate: Annotated[tuple[InvalidationRule, ...], ReadBy(read_invalidation_rules)] = ()
+    """A dict of models, such as "crm.Campaign", each with what a change of a row makes stale."""
     release: str = ""
     """Version of the site's code, marked in charts."""
 

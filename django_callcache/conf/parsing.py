@@ -178,7 +178,7 @@ def read(kind: Any, value: object, where: str) -> Any:
     if get_origin(kind) is Literal:
         return read_choice(get_args(kind), value, where)
     if get_origin(kind) is tuple:
-        return _read_texts(value, where)
+        return read_texts(value, where)
     return READERS[kind](value, where)
 
 
@@ -237,7 +237,8 @@ def read_choice(choices: Collection[str], value: object, where: str) -> str:
     raise ImproperlyConfigured(f"{where} is {reprlib.repr(value)}: give one of {words}.{hint}")
 
 
-def _read_texts(value: object, where: str) -> tuple[str, ...]:
+def read_texts(value: object, where: str) -> tuple[str, ...]:
+    """Read a list of texts."""
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text for text in value):
         raise wrong(where, value, "a list of texts that are not empty")
     return tuple(value)

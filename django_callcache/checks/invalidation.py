@@ -1,0 +1,59 @@
+"""Checks of what changes of models make stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from django_callcache.checks.subjects import our_caches, usable_settings
+from django_callcache.conf import InvalidationRule
+from django_callcache.orm.rules import find_model, require_cache, require_columns
+
+
+def check_models(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """The models and columns that rules name are there."""
+    for rule in _stated_rules():
+        try:
+            require_columns(find_model(rule.model), rule)
+        except ImproperlyConfigured as error:
+            yield checks.Error(
+                f'CALLCACHE["INVALIDATE"]["{rule.model}"]: {error}',
+                hint="Until it is mended the rule has no effect.",
+                id="callcache.E020",
+            )
+
+
+def check_caches(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """The caches that rules name are there, and rules delete nothing that they should not."""
+    ours = {cache.alias: cache for cache in our_caches()}
+    for rule in _stated_rules():
+        where = f'CALLCACHE["INVALIDATE"]["{rule.model}"]'
+        try:
+            require_cache(rule.alias)
+        except ImproperlyConfigured as error:
+            yield checks.Error(f"{where}: {error}", id="callcache.E021")
+            continue
+        if rule.alias not in ours:
+            if rule.prefixes:
+                yield checks.Error(
+                    f"{where} has prefixes, which the backend of {rule.alias!r} cannot delete.",
+                    hint="Give keys, or name a cache of this backend.",
+                    id="callcache.E022",
+                )
+            continue
+        synced = tuple(each.prefix for each in ours[rule.alias].options.rules if each.sync is not None)
+        for template in rule.templates:
+            if template.literal.startswith(synced):
+                yield checks.Error(
+                    f"{where} deletes {template.text!r}, whose prefix has sync: so would the remote store.",
+                    hint="Write the new record where the row is saved, or take sync from the prefix.",
+                    id="callcache.E023",
+                )
+
+
+def _stated_rules() -> tuple[InvalidationRule, ...]:
+    settings = usable_settings()
+    return () if settings is None else settings.invalidate
