@@ -17,6 +17,7 @@ from redis import exceptions as redis_errors
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.connections import Connections
 from django_callcache.cache.faults import may_repeat, noted_fault
+from django_callcache.cache.tracking import KeyTracking
 
 Result = TypeVar("Result")
 
@@ -42,6 +43,16 @@ class Io(Protocol):
 
     async def ask_many(self, commands: Sequence[bytes], started: int, *, reads: bool = False) -> list[Any]:
         """Send several commands in one round trip and return all their replies."""
+        ...
+
+    async def ask_tracked(
+        self, commands: Sequence[bytes], started: int, tracking: KeyTracking
+    ) -> tuple[list[Any], bool]:
+        """The same for a read in the first command, of which Redis is to remember what was read.
+
+        Returns:
+            The replies, and whether changes of what was read will be heard of.
+        """
         ...
 
     async def call(self, factory: Callable[[], Any]) -> Any:
@@ -128,6 +139,32 @@ class BlockingIo:
             breaker.succeeded()
         return replies
 
+    async def ask_tracked(
+        self, commands: Sequence[bytes], started: int, tracking: KeyTracking
+    ) -> tuple[list[Any], bool]:
+        """See `Io.ask_tracked`."""
+        breaker = self._breaker
+        if breaker.is_open:
+            breaker.check()
+        expires_at = started + self._deadline_ns
+        connection = self._connections.take(expires_at)
+        sent = False
+        try:
+            _prepare(connection, expires_at)
+            prelude = tracking.prelude(connection)
+            connection.send_packed_command((b"".join((*prelude.commands, *commands)),), False)
+            sent = True
+            replies = _receive(connection, len(prelude.commands) + len(commands), expires_at)
+            own = len(prelude.commands)
+            is_heard = tracking.is_heard(connection, prelude, replies[:own])
+        except BaseException as error:
+            command = b"".join(commands)  # another connection, which nobody hears for
+            return self._failed(connection, error, sent, command, len(commands), expires_at, True), False
+        self._connections.give(connection)
+        if breaker.is_troubled:
+            breaker.succeeded()
+        return replies[own:], is_heard
+
     async def call(self, factory: Callable[[], Any]) -> Any:
         """Run the user's code.
 
@@ -175,12 +212,17 @@ class BlockingIo:
 
 def _send(connection: Any, command: bytes, expires_at: int) -> None:
     """Send packed commands, over a connection that may have to be made first."""
+    _prepare(connection, expires_at)
+    connection.send_packed_command((command,), False)
+
+
+def _prepare(connection: Any, expires_at: int) -> None:
+    """Make ready to send."""
     if time.monotonic_ns() - connection.used_at > IDLE_NS:
         _revive(connection, expires_at)
     socket = connection.deadline_socket
     if socket is not None:
         socket.expires_at = expires_at
-    connection.send_packed_command((command,), False)
 
 
 def _receive(connection: Any, replies: int, expires_at: int) -> list[Any]:

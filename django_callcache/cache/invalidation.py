@@ -1,12 +1,13 @@
-"""Keeps a near cache coherent: hears from Redis which keys have changed.
+"""Keeps near caches coherent: hears from Redis which keys have changed.
 
-One listening connection an alias and process. Redis announces every write, deletion and expiry
-under the prefixes that the near cache holds copies of (``CLIENT TRACKING`` with ``BCAST``),
-whoever wrote. A ping every half second confirms that nothing is overdue: its answer comes behind
-every announcement of what was acknowledged before it was sent. Where the confirmation stays
-away, the near cache stops to serve; where the connection ends, it is emptied.
+One listening connection a server and process, for all aliases that lie there. In broadcast mode Redis
+announces every write, deletion and expiry under the prefixes that the near caches hold copies of,
+whoever wrote; in per-key mode, of what was read (see `tracking`). A ping every half second confirms
+that nothing is overdue: its answer comes behind every announcement of what was acknowledged before it
+was sent. Where the confirmation stays away, the near caches stop to serve; where the connection ends,
+they are emptied.
 
-Where the server refuses tracking, writers announce what they write on a channel of this alias.
+Where the server refuses tracking, writers announce what they write on a channel of each alias.
 Only writers of this package do, and each notices within `PROBE_SECONDS` that somebody listens,
 so copies live no longer than `MAX_STALENESS` then: that bound needs no announcement at all.
 
@@ -21,14 +22,16 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
-import msgspec
 from redis import exceptions as redis_errors
 
-from django_callcache.cache import commands
+from django_callcache.cache.announcer import Announcer, announced_keys
 from django_callcache.cache.faults import refuses_command
 from django_callcache.cache.near import NearCache
+from django_callcache.cache.tracking import KeyTracking, redirections
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +45,6 @@ RECONNECT_SECONDS = (0.1, 1.0)
 HANG_UPS = 3
 """A server that ends the connection so often in reply to SUBSCRIBE does not have it; fakeredis's is one."""
 
-PROBE_SECONDS = 2.0
-"""A writer that nobody listens to publishes again after this, to see whether somebody does now."""
-
 BURST_NS = 1_000_000
 """Announcements that follow one another faster are taken together: waking up for each would cost writers
 in this process as much again as their writes."""
@@ -52,153 +52,270 @@ in this process as much again as their writes."""
 DRAUGHT = 10_000
 """Announcements taken at once before a look at the clock."""
 
-_unpack = msgspec.msgpack.Decoder(list[bytes]).decode
 
-
-class InvalidationLink:
-    """The listener of one alias in this process; its thread starts with the first read that may use it.
+class Watch:
+    """What one alias wants to hear of.
 
     Args:
-        make: Makes an unconnected redis-py connection that waits as long as it is told.
         near: What to keep coherent.
         stem: What stands before the caller's key in a Redis key.
         prefixes: Redis keys that copies may be held of begin with one of these.
         announcer: Announces this process's own writes where the server does not.
         max_staleness: Seconds for which a confirmation holds.
-        server: How the server is called in messages.
+        per_key: Whether Redis is to remember what is read, instead of announcing all under the prefixes.
+        when_lost: Called when a connection ended whose reads Redis remembered.
     """
 
     def __init__(
         self,
-        make: Callable[[], Any],
         near: NearCache,
         stem: bytes,
         prefixes: tuple[bytes, ...],
         announcer: Announcer,
         max_staleness: float,
-        server: str,
+        *,
+        per_key: bool,
+        when_lost: Callable[[], None],
     ) -> None:
-        self._make = make
-        self._near = near
+        self.near = near
+        self.announcer = announcer
+        self.prefixes = prefixes
+        self.max_staleness = max_staleness
+        self.tracking = KeyTracking(when_lost) if per_key else None
         self._stem = stem
-        self._prefixes = outermost(prefixes)
-        self._announcer = announcer
-        self._max_staleness = max_staleness
         self._max_staleness_ns = int(max_staleness * 1e9)
-        self._server = server
-        self._connection: Any = None
         self.forget()
 
     def forget(self) -> None:
-        """Start anew in a forked child: the thread is the parent's, and so is the socket."""
-        if self._connection is not None:
-            self._connection.disconnect()  # closes the child's descriptor, not the parent's connection
-        self._connection = None
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
-        self._is_suspect = False
-        self._has_said = False
-        self._hang_ups = 0
-        self._confirmed_at = time.monotonic_ns()
+        """Start anew in a forked child."""
+        self.has_said = False
         self.is_tracking = False
         """Whether Redis itself announces what changes; otherwise writers do."""
         self.is_refused = False
         """Whether the server lets us listen in no way; there is no near cache then."""
-
-    def start(self) -> None:
-        """Start to listen, unless it was done."""
-        if self._thread is not None:
-            return
-        with self._lock:
-            if self._thread is None:
-                thread = threading.Thread(
-                    target=self._run, args=(self._stopped,), name="callcache-link", daemon=True
-                )
-                try:
-                    thread.start()
-                except RuntimeError:  # the interpreter is shutting down, or is out of threads
-                    return
-                self._thread = thread
-                self._confirmed_at = time.monotonic_ns()
-
-    def stop(self) -> None:
-        """Stop listening; the near cache serves nothing until somebody reads again."""
-        with self._lock:
-            self._stopped.set()
-            self._stopped = threading.Event()
-            self._thread = None
-        self._silence()
+        self._confirmed_at: int | None = None
+        self.deafen()
 
     def lag_seconds(self) -> float | None:
         """Seconds since Redis last confirmed, or since we began to listen; None where nobody listens."""
-        if self._thread is None or self.is_refused:
+        if self._confirmed_at is None or self.is_refused:
             return None
         return (time.monotonic_ns() - self._confirmed_at) / 1e9
 
-    def suspect(self) -> None:
-        """Begin anew: a connection that copies were read through was lost, perhaps with the server."""
-        if self._near.confirmed_until:
-            self._is_suspect = True
-            self._silence()
+    def begin(self) -> None:
+        """Somebody wants to hear from now on."""
+        self._confirmed_at = time.monotonic_ns()
 
-    def _silence(self) -> None:
-        self._near.confirmed_until = 0
-        self._near.empty()
+    def end(self) -> None:
+        """Nobody does any more."""
+        self._confirmed_at = None
+        self.deafen()
+
+    def deafen(self) -> None:
+        """Nothing is heard from now on."""
+        self.silence()
+        if self.tracking is not None:
+            self.tracking.end()
+
+    def silence(self) -> None:
+        """Serve nothing and hold nothing until the next confirmation."""
+        self.near.confirmed_until = 0
+        self.near.empty()
+
+    def confirm(self, asked_at: int) -> None:
+        """Serve copies, and keep new ones: nothing that was acknowledged before ``asked_at`` is overdue."""
+        self.near.confirmed_until = asked_at + self._max_staleness_ns
+        self._confirmed_at = asked_at
+
+    def tracked(self, listener_id: int) -> None:
+        """Redis tells of changes."""
+        self.is_tracking = True
+        self.is_refused = False
+        self.near.limit_age(None)
+        if self.tracking is not None:
+            self.tracking.begin(listener_id)
+
+    def announced(self) -> None:
+        """Writers tell of changes."""
+        self.is_tracking = self.is_refused = False
+        self.announcer.is_heard = True
+        self.near.limit_age(self.max_staleness)
+        if self.tracking is not None:
+            self.tracking.end(is_announced=True)
+
+    def refused(self) -> None:
+        """Nobody tells of changes."""
+        self.is_tracking = False
+        self.is_refused = True
+
+    def changed(self, redis_keys: Iterable[bytes]) -> None:
+        """Drop the copies of these keys; no key at all stands for every key."""
+        length = len(self._stem)
+        keys = [key[length:].decode(errors="replace") for key in redis_keys if key.startswith(self._stem)]
+        if redis_keys:
+            self.near.invalidate(keys)
+        else:
+            self.near.empty()
+
+
+class InvalidationLink:
+    """The listener of one server in this process; its thread starts with the first read that may use it.
+
+    Args:
+        make: Makes an unconnected redis-py connection that waits as many seconds as it is told.
+        server: How the server is called in messages.
+    """
+
+    def __init__(self, make: Callable[[float], Any], server: str) -> None:
+        self._make = make
+        self._server = server
+        self._connections: tuple[Any, ...] = ()
+        self._watches: tuple[Watch, ...] = ()
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew in a forked child: the thread is the parent's, and so are the sockets."""
+        for connection in self._connections:
+            connection.disconnect()  # closes the child's descriptor, not the parent's connection
+        self._connections = ()
+        self._watches = ()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._is_suspect = False
+        self._is_outgrown = False
+        """Whether others want to hear than did when the connection was made."""
+        self._hang_ups = 0
+
+    def start(self, watch: Watch) -> None:
+        """Listen for this alias too, unless it was done."""
+        if watch in self._watches:
+            return
+        with self._lock:
+            if watch in self._watches:
+                return
+            self._is_outgrown = True
+            self._watches = (*self._watches, watch)
+            if self._thread is None and not self._started():
+                self._watches = ()
+                return
+            watch.begin()
+
+    def stop(self, watch: Watch) -> None:
+        """Listen no more for this alias; its near cache serves nothing until somebody reads again."""
+        with self._lock:
+            self._watches = tuple(each for each in self._watches if each is not watch)
+            self._is_outgrown = True
+            if not self._watches:
+                self._stopped.set()
+                self._stopped = threading.Event()
+                self._thread = None
+        watch.end()
+
+    def suspect(self) -> None:
+        """Begin anew: a connection that copies were read through was lost, perhaps with the server.
+
+        The copies go when the listener begins anew, for this may be called where no lock can be
+        taken. None is served, and none filled in, before.
+        """
+        if any(watch.near.confirmed_until for watch in self._watches):
+            self._is_suspect = True
+            for watch in self._watches:
+                watch.near.confirmed_until = 0
+
+    def _started(self) -> bool:
+        thread = threading.Thread(target=self._run, args=(self._stopped,), name="callcache-link", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down, or is out of threads
+            return False
+        self._thread = thread
+        return True
 
     def _run(self, stopped: threading.Event) -> None:
         while not stopped.is_set():
-            connection = self._connection = self._make()
-            self._is_suspect = False
+            self._is_suspect = self._is_outgrown = False
+            watches = self._watches
             try:
-                connection.connect()
-                if not self._subscribe(connection):
-                    self.is_refused = True
-                    return
-                self._silence()  # reads that began while nobody listened may fill nothing
-                self._listen(connection, stopped)
+                with ExitStack() as opened:
+                    opened.callback(_deafen, watches, stopped)
+                    if not self._hear(watches, opened, stopped) and self._gives_up():
+                        return
             except (redis_errors.RedisError, OSError) as error:
                 logger.debug("redis=%s link=lost error=%s", self._server, type(error).__name__)
             except Exception:
                 logger.exception("redis=%s link=failed", self._server)
-            finally:
-                self._silence()
-                connection.disconnect()
-            stopped.wait(random.uniform(*RECONNECT_SECONDS))  # noqa: S311
+            if not self._is_outgrown:
+                stopped.wait(random.uniform(*RECONNECT_SECONDS))  # noqa: S311
 
-    def _subscribe(self, connection: Any) -> bool:
-        """Let Redis announce changes, or else their writers; tell whether either can be had."""
-        try:
-            self._track(connection)
-        except redis_errors.ResponseError as refusal:
-            if not refuses_command(refusal):
-                raise
-        else:
-            self.is_tracking = True
-            self._near.limit_age(None)
-            return True
-        self.is_tracking = False
-        if not self._may_subscribe(connection):
-            self._say_once(
-                "redis=%s near=off: the server lets this client neither track keys (CLIENT TRACKING) nor "
-                "subscribe to %s; reads go to Redis",
-                self._server,
-                self._announcer.channel.decode(),
-            )
+    def _gives_up(self) -> bool:
+        """End for good where the server refuses, unless somebody has come who was not refused yet."""
+        with self._lock:
+            if not self._is_outgrown:
+                self._thread = None
+            return not self._is_outgrown
+
+    def _hear(self, watches: tuple[Watch, ...], opened: ExitStack, stopped: threading.Event) -> bool:
+        """Listen until something ends it; return False at once where the server allows it in no way."""
+        self._connections = ()
+        patience = min((watch.max_staleness for watch in watches), default=1.0)
+        listener = self._open(opened, patience)
+        listener_id = _ask(listener, "CLIENT", "ID")
+        per_key = [watch for watch in watches if watch.tracking is not None]
+        broadcast = [watch for watch in watches if watch.tracking is None]
+        tracked = broadcast if broadcast and _is_told(listener, listener_id, broadcast) else []
+        inspector = None
+        if per_key:
+            inspector = self._open(opened, patience)
+            if _may_remember(inspector, listener_id):
+                tracked = [*tracked, *per_key]
+        if tracked:
+            _ask(listener, "SUBSCRIBE", CHANNEL)
+        by_channel = self._announced_to(listener, [watch for watch in watches if watch not in tracked])
+        for watch in tracked:
+            watch.tracked(listener_id)
+        heard = [*tracked, *chain.from_iterable(by_channel.values())]
+        if not heard:
             return False
-        self._say_once(
-            "redis=%s near=announced: the server does not let this client track keys (CLIENT TRACKING); "
-            "writers announce their writes, and copies live %s s at most",
-            self._server,
-            self._max_staleness,
-        )
-        self._announcer.is_heard = True
-        self._near.limit_age(self._max_staleness)
+        for watch in heard:
+            watch.silence()  # reads that began while nobody listened may fill nothing
+        self._listen(listener, inspector, tracked, by_channel, int(patience * 1e9), stopped)
         return True
 
-    def _may_subscribe(self, connection: Any) -> bool:
+    def _open(self, opened: ExitStack, patience: float) -> Any:
+        connection = self._make(patience)
+        opened.callback(connection.disconnect)
+        self._connections = (*self._connections, connection)
+        connection.connect()
+        return connection
+
+    def _announced_to(self, connection: Any, watches: Iterable[Watch]) -> dict[bytes, list[Watch]]:
+        """Let writers announce, where the server does not: who hears on which channel."""
+        by_channel: dict[bytes, list[Watch]] = {}
+        for watch in watches:
+            channel = watch.announcer.channel
+            if self._may_subscribe(connection, channel):
+                self._say_once(
+                    watch,
+                    "redis=%s near=announced: the server does not let this client track keys (CLIENT "
+                    "TRACKING); writers announce their writes, and copies live %s s at most",
+                    watch.max_staleness,
+                )
+                watch.announced()
+                by_channel.setdefault(channel, []).append(watch)
+            else:
+                self._say_once(
+                    watch,
+                    "redis=%s near=off: the server lets this client neither track keys (CLIENT TRACKING) "
+                    "nor subscribe to %s; reads go to Redis",
+                    channel.decode(),
+                )
+                watch.refused()
+        return by_channel
+
+    def _may_subscribe(self, connection: Any, channel: bytes) -> bool:
         try:
-            _ask(connection, "SUBSCRIBE", self._announcer.channel)
+            _ask(connection, "SUBSCRIBE", channel)
         except redis_errors.ResponseError as refusal:
             if not refuses_command(refusal):
                 raise
@@ -211,27 +328,32 @@ class InvalidationLink:
         self._hang_ups = 0
         return True
 
-    def _say_once(self, text: str, *values: object) -> None:
-        if not self._has_said:
-            self._has_said = True
-            logger.warning(text, *values)
+    def _say_once(self, watch: Watch, text: str, value: object) -> None:
+        if not watch.has_said:
+            watch.has_said = True
+            logger.warning(text, self._server, value)
 
-    def _track(self, connection: Any) -> None:
-        own_id = _ask(connection, "CLIENT", "ID")
-        tracked = [part for prefix in self._prefixes for part in ("PREFIX", prefix)]
-        _ask(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", *tracked)
-        _ask(connection, "SUBSCRIBE", CHANNEL)
-
-    def _listen(self, connection: Any, stopped: threading.Event) -> None:
+    def _listen(
+        self,
+        connection: Any,
+        inspector: Any,
+        tracked: list[Watch],
+        by_channel: dict[bytes, list[Watch]],
+        patience_ns: int,
+        stopped: threading.Event,
+    ) -> None:
+        watches = (*tracked, *chain.from_iterable(by_channel.values()))
         asked_at: int | None = None
         next_ping = woken_at = 0
-        while not stopped.is_set() and not self._is_suspect:
+        while not (stopped.is_set() or self._is_suspect or self._is_outgrown):
             at = time.monotonic_ns()
             if asked_at is None and at >= next_ping:
                 asked_at = at
                 next_ping = at + PING_NS
                 connection.send_command("PING", check_health=False)
-            elif asked_at is not None and at - asked_at > self._max_staleness_ns:
+                if inspector is not None:
+                    _inspect(inspector, tracked)
+            elif asked_at is not None and at - asked_at > patience_ns:
                 raise redis_errors.TimeoutError("the link is silent")
             if not connection.can_read(max(next_ping - at, PING_NS // 2) * 1e-9):
                 continue
@@ -241,78 +363,76 @@ class InvalidationLink:
             for _ in range(DRAUGHT):
                 message = connection.read_response()
                 if message[0] == b"message":
-                    self._heard(message[2])
-                elif message[0] == b"pong" and asked_at is not None and not self._is_suspect:
-                    self._near.confirmed_until = asked_at + self._max_staleness_ns
-                    self._confirmed_at = asked_at
+                    _heard(message[1], message[2], tracked, by_channel)
+                elif (
+                    message[0] == b"pong"
+                    and asked_at is not None
+                    and not (self._is_suspect or stopped.is_set())
+                ):
+                    for watch in watches:
+                        watch.confirm(asked_at)
                     asked_at = None
                 if not connection.can_read(0):
                     break
 
-    def _heard(self, announced: Any) -> None:
-        """Drop what has changed: a list of keys, or None for a flushed database; ours come packed."""
-        if self.is_tracking:
-            # Whatever else arrives on Redis's channel was published there by somebody.
-            if announced is None:
-                self._near.empty()
-            elif isinstance(announced, list):
-                self._near.invalidate(self._caller_keys(announced))
-        else:
-            try:
-                keys = _unpack(announced)
-            except (msgspec.DecodeError, TypeError):
-                keys = []
-            if keys:
-                self._near.invalidate(self._caller_keys(keys))
-            else:
-                self._near.empty()
 
-    def _caller_keys(self, redis_keys: Iterable[bytes]) -> list[str]:
-        length = len(self._stem)
-        return [key[length:].decode(errors="replace") for key in redis_keys if key.startswith(self._stem)]
+def _is_told(listener: Any, listener_id: int, watches: Iterable[Watch]) -> bool:
+    """Let Redis announce all that changes under their prefixes; tell whether it may."""
+    prefixes = outermost(prefix for watch in watches for prefix in watch.prefixes)
+    words = [word for prefix in prefixes for word in (b"PREFIX", prefix)]
+    return _is_granted(listener, ("CLIENT", "TRACKING", "ON", "REDIRECT", listener_id, "BCAST", *words))
 
 
-class Announcer:
-    """Tells listeners which keys a process writes, where the server does not tell them.
-
-    An announcement is published in the write's own round trip, behind it. Its reply says how many
-    heard it: as long as nobody does, only one write in `PROBE_SECONDS` is announced.
-
-    Args:
-        channel: Where to publish.
-        prefixes: Redis keys that copies may be held of begin with one of these.
-    """
-
-    def __init__(self, channel: bytes, prefixes: tuple[bytes, ...]) -> None:
-        self.channel = channel
-        self._prefixes = prefixes
-        self._probe_at = 0
-        self._is_refused = False
-        self.is_heard = False
-        """Whether somebody listens, as far as this process knows."""
-
-    def announcement(self, redis_keys: Iterable[bytes], at: int) -> bytes | None:
-        """The command that announces a write at a time; None where none is due.
-
-        No keys at all stand for every key.
-        """
-        if self._is_refused or (not self.is_heard and at < self._probe_at):
-            return None
-        near = [key for key in redis_keys if key.startswith(self._prefixes)]
-        if redis_keys and not near:
-            return None
-        return commands.command("PUBLISH", self.channel, msgspec.msgpack.encode(near))
-
-    def announced(self, reply: Any, at: int) -> None:
-        """Take note of how many listeners heard it, or that this client may not publish."""
-        self._probe_at = at + int(PROBE_SECONDS * 1e9)
-        if isinstance(reply, int):
-            self.is_heard = reply > 0
-        else:
-            self._is_refused = True
+def _may_remember(inspector: Any, listener_id: int) -> bool:
+    """Tell whether Redis may be told to remember reads, by all that this takes."""
+    return all(
+        _is_granted(inspector, words)
+        for words in (
+            ("CLIENT", "TRACKING", "ON", "REDIRECT", listener_id, "OPTIN"),
+            ("CLIENT", "CACHING", "YES"),
+            ("CLIENT", "LIST", "ID", listener_id),
+        )
+    )
 
 
-def outermost(prefixes: tuple[bytes, ...]) -> tuple[bytes, ...]:
+def _is_granted(connection: Any, words: Iterable[Any]) -> bool:
+    try:
+        _ask(connection, *words)
+    except redis_errors.ResponseError as refusal:
+        if not refuses_command(refusal):
+            raise
+        return False
+    return True
+
+
+def _inspect(inspector: Any, watches: Iterable[Watch]) -> None:
+    """See whether the connections are still there whose reads Redis remembers."""
+    asked = [(each.tracking, each.tracking.client_ids()) for each in watches if each.tracking is not None]
+    client_ids = [client_id for _, each in asked for client_id in each]
+    if client_ids:
+        redirected = redirections(_ask(inspector, "CLIENT", "LIST", "ID", *client_ids))
+        for tracking, each in asked:
+            tracking.check(each, redirected)
+
+
+def _deafen(watches: Iterable[Watch], stopped: threading.Event) -> None:
+    if not stopped.is_set():  # otherwise it is done already, and another listener may be there by now
+        for watch in watches:
+            watch.deafen()
+
+
+def _heard(channel: bytes, said: Any, tracked: Iterable[Watch], by_channel: dict[bytes, list[Watch]]) -> None:
+    """Drop what has changed: a list of keys, or None for a flushed database; ours come packed."""
+    if channel != CHANNEL:
+        keys = announced_keys(said)
+        for watch in by_channel[channel]:
+            watch.changed(keys)
+    elif said is None or isinstance(said, list):  # whatever else arrives there was published by somebody
+        for watch in tracked:
+            watch.changed(said or ())
+
+
+def outermost(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
     """The prefixes that no other one begins: Redis refuses overlapping ones."""
     kept: list[bytes] = []
     for prefix in sorted(set(prefixes)):
@@ -321,6 +441,6 @@ def outermost(prefixes: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return tuple(kept)
 
 
-def _ask(connection: Any, *parts: Any) -> Any:
-    connection.send_command(*parts, check_health=False)
+def _ask(connection: Any, *words: Any) -> Any:
+    connection.send_command(*words, check_health=False)
     return connection.read_response()

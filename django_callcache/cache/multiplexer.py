@@ -18,6 +18,7 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.faults import fault_of, may_repeat, noted_fault
+from django_callcache.cache.tracking import KeyTracking, Tracked
 from django_callcache.exceptions import RedisFault
 
 OpenConnection = Callable[[], Awaitable[Any]]
@@ -56,6 +57,24 @@ class AsyncIo:
         """See `drivers.Io.ask_many`."""
         return await self._exchange(b"".join(commands), len(commands), started, reads)
 
+    async def ask_tracked(
+        self, commands: Sequence[bytes], started: int, tracking: KeyTracking
+    ) -> tuple[list[Any], bool]:
+        """See `drivers.Io.ask_tracked`."""
+        if self._breaker.is_open:
+            self._breaker.check()
+        try:
+            session = await self._live_session()
+            prelude = tracking.prelude(session)
+            asked = (*prelude.commands, *commands)
+            replies = await session.submit(b"".join(asked), len(asked), started)
+        except SessionLost as lost:
+            return await self._again(lost, b"".join(commands), len(commands), started), False
+        if self._breaker.is_troubled:
+            self._breaker.succeeded()
+        own = len(prelude.commands)
+        return replies[own:], tracking.is_heard(session, prelude, replies[:own])
+
     async def call(self, factory: Callable[[], Any]) -> Any:
         """Run the user's code, plain or asynchronous."""
         result = factory()
@@ -75,17 +94,21 @@ class AsyncIo:
         except SessionLost as lost:
             if not reads:
                 raise lost.fault from lost.error
-            lost.fault.sent = False  # nothing that changes anything
-            if not may_repeat(lost.error):
-                raise lost.fault from lost.error
-            try:
-                answer = await (await self._live_session()).submit(command, replies, started)
-            except SessionLost as again:
-                again.fault.sent = False
-                raise again.fault from again.error
+            answer = await self._again(lost, command, replies, started)
         if breaker.is_troubled:
             breaker.succeeded()
         return answer
+
+    async def _again(self, lost: SessionLost, command: bytes, replies: int, started: int) -> list[Any]:
+        """Send a read once more where the server had merely closed the connection."""
+        lost.fault.sent = False  # nothing that changes anything
+        if not may_repeat(lost.error):
+            raise lost.fault from lost.error
+        try:
+            return await (await self._live_session()).submit(command, replies, started)
+        except SessionLost as again:
+            again.fault.sent = False
+            raise again.fault from again.error
 
     async def _live_session(self) -> Session:
         session = self._session
@@ -141,6 +164,7 @@ class Session:
         self, connection: Any, breaker: Breaker, deadline: float, when_lost: Callable[[], None] | None = None
     ) -> None:
         self._ended_by: Exception | None = None
+        self.tracked: Tracked | None = None
         self._when_lost = when_lost
         self._connection = connection
         self._breaker = breaker
@@ -235,6 +259,8 @@ class Session:
         error.__cause__ = cause
         if self._watch is not None:
             self._watch.cancel()
+        if self.tracked is not None:
+            self.tracked.lost()
         if is_fault and self._when_lost is not None:
             self._when_lost()
         if is_fault and (self._pending or not may_repeat(error)):

@@ -13,39 +13,36 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import redis
-import redis.asyncio as redis_asyncio
 from django.conf import settings as django_settings
 from django.core.cache import caches
 from django.core.cache.backends.base import get_key_func
 from django.core.signals import setting_changed
 from django.dispatch import receiver
-from django_redis.pool import get_connection_factory
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from django_callcache.cache import commands
+from django_callcache.cache.announcer import Announcer
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.connections import Connections
 from django_callcache.cache.counters import CountsReader, PrefixCounts
 from django_callcache.cache.dictionaries import SharedDictionaries
 from django_callcache.cache.drivers import BlockingIo, run
 from django_callcache.cache.faults import fault_in
-from django_callcache.cache.invalidation import Announcer, InvalidationLink
+from django_callcache.cache.invalidation import InvalidationLink, Watch
 from django_callcache.cache.multiplexer import AsyncIo
 from django_callcache.cache.near import NearCache
 from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
 from django_callcache.cache.secrecy import cipher_for
-from django_callcache.cache.sockets import timed
+from django_callcache.cache.server import Server
 from django_callcache.cache.validation import Validator
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.codec import Codec, Encoding, GuardedCodec, KeyRing
-from django_callcache.conf import SOURCES, UNSET, PrefixRule, as_redis_url, get_settings, parse_cache_options
+from django_callcache.conf import SOURCES, UNSET, PrefixRule, get_settings, parse_cache_options
 from django_callcache.outbox.processes import ProcessReport, report_command
 from django_callcache.outbox.stat_buckets import FIELDS, Command, StatBuckets, add_command
 from django_callcache.redis_keys import RedisKeys
@@ -64,24 +61,6 @@ COLD_SECONDS = 1.0
 
 SESSIONS = "django.contrib.sessions"
 """What the keys of Django's session backends begin with."""
-
-_OF_THE_SYNC_POOL = frozenset(
-    {
-        "connection_pool",
-        "event_dispatcher",
-        "himport_registry",
-        "maint_notifications_config",
-        "maint_notifications_pool_handler",
-        "orig_host_address",
-        "orig_socket_connect_timeout",
-        "orig_socket_timeout",
-        "parser_class",
-        "retry",
-        "retry_on_error",
-        "retry_on_timeout",
-    }
-)
-"""Arguments that redis-py's pool adds for its own use, or that our drivers decide."""
 
 
 class Runtime:
@@ -111,24 +90,25 @@ class Runtime:
         self._size_clock = TtlClock(
             make_policy("peak-hour", self.settings.ttl.parameters), lambda: self.profile
         )
-        self._pool = _pool_of(server, params.get("OPTIONS") or {})
-        self.server = _label_of(self._pool)
+        self._server = Server(server, params.get("OPTIONS") or {})
+        self.server = self._server.label
+        self.link = _link_to(self._server)
         self.near = self._make_near()
-        self.announcer: Announcer | None = None
-        self.link = None if self.near is None else self._make_link(self.near)
+        self.watch = None if self.near is None else self._make_watch(self.near)
+        """What this alias wants to hear of over the link; None where it keeps no copies."""
         self.prefixes = Prefixes(self._rules(), self._make_prefix, self.settings.stats.max_prefixes)
         self.counts_reader = CountsReader()
         self.breaker = _breaker_of(self.server)
+        deadline = self.options.deadline
         self.connections = Connections(
-            self._make_connection, self.options.max_connections, self.options.pool_timeout, self.server
+            lambda: self._server.connection(deadline),
+            *(self.options.max_connections, self.options.pool_timeout, self.server),
         )
         self.breaker.when_opened(self.connections.release_waiters)
-        suspect = None if self.link is None else self.link.suspect
-        self.blocking_io = BlockingIo(self.connections, self.breaker, self.options.deadline, suspect)
-        self._flush_io = BlockingIo(self.connections, self.breaker, FLUSH_SECONDS, suspect)
-        self._cold_io = BlockingIo(
-            self.connections, self.breaker, max(COLD_SECONDS, self.options.deadline), suspect
-        )
+        self._when_lost = None if self.near is None else self.link.suspect
+        self.blocking_io = self._blocking_io(deadline)
+        self._flush_io = self._blocking_io(FLUSH_SECONDS)
+        self._cold_io = self._blocking_io(max(COLD_SECONDS, deadline))
         self._process_id = uuid4().hex
         self._flush_lock = threading.Lock()
         self._async_io: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncIo] = (
@@ -145,20 +125,22 @@ class Runtime:
             for other in [reference() for reference in self._async_io.keyrefs()]:
                 if other is not None and other.is_closed():
                     self._async_io.pop(other, None)
-            suspect = None if self.link is None else self.link.suspect
-            io = AsyncIo(self._connect_async, self.breaker, self.options.deadline, suspect)
+            deadline = self.options.deadline
+            io = AsyncIo(
+                lambda: self._server.connect_async(deadline), self.breaker, deadline, self._when_lost
+            )
             self._async_io[loop] = io
         return io
 
     def listen(self) -> None:
         """Let the near cache hear of changes; from the link's first confirmation on it keeps copies."""
-        if self.link is not None:
-            self.link.start()
+        if self.watch is not None:
+            self.link.start(self.watch)
 
     def client(self) -> redis.Redis:
         """A redis-py client for work off the hot path."""
         if self._client is None:
-            self._client = redis.Redis(connection_pool=self._pool)
+            self._client = redis.Redis(connection_pool=self._server.pool)
         return self._client
 
     def flush_stats(self) -> None:
@@ -201,7 +183,7 @@ class Runtime:
         return ProcessReport(
             near_entries=0 if near is None else len(near),
             near_bytes=0 if near is None else near.bytes,
-            lag_seconds=None if self.link is None else self.link.lag_seconds(),
+            lag_seconds=None if self.watch is None else self.watch.lag_seconds(),
             is_degraded=self.breaker.is_open,
         )
 
@@ -260,9 +242,9 @@ class Runtime:
         """Start anew in a forked child: sockets, locks and counts are the parent's."""
         self.connections.forget()
         self.prefixes.forget()
-        if self.near is not None and self.link is not None:
+        if self.near is not None and self.watch is not None:
             self.near.forget()
-            self.link.forget()
+            self.watch.forget()
         for counts in self.prefixes.counts().values():
             counts.forget()
         self.counts_reader = CountsReader()
@@ -273,10 +255,13 @@ class Runtime:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        if self.link is not None:
-            self.link.stop()
+        if self.watch is not None:
+            self.link.stop(self.watch)
         self.connections.close()
-        self._pool.disconnect()
+        self._server.pool.disconnect()
+
+    def _blocking_io(self, deadline: float) -> BlockingIo:
+        return BlockingIo(self.connections, self.breaker, deadline, self._when_lost)
 
     def _make_prefix(self, name: str, rule: PrefixRule | None) -> Prefix:
         options = self.options
@@ -349,66 +334,24 @@ class Runtime:
         ttl = self.settings.ttl
         return ttl.peak_cache_size if self._size_clock.decision().terms["peak"] else ttl.default_cache_size
 
-    def _make_link(self, near: NearCache) -> InvalidationLink:
+    def _make_watch(self, near: NearCache) -> Watch:
         stem = self.value_keys.stem
         ruled = [rule.prefix for rule in self.options.rules if self._is_near(rule.prefix, rule)]
         prefixes = (stem,) if self.options.near is True else tuple(stem + each.encode() for each in ruled)
-        self.announcer = Announcer(self.redis_keys.near_channel(), prefixes)
-        return InvalidationLink(
-            self._make_listener,
+        return Watch(
             near,
             stem,
             prefixes,
-            self.announcer,
+            Announcer(self.redis_keys.near_channel(), prefixes),
             self.options.max_staleness,
-            self.server,
+            per_key=self.options.link == "per-key",
+            when_lost=self.link.suspect,
         )
-
-    def _make_connection(self) -> Any:
-        return timed(self._pool.connection_class)(**self._connection_arguments(self.options.deadline))
-
-    def _make_listener(self) -> Any:
-        return self._pool.connection_class(**self._connection_arguments(self.options.max_staleness))
-
-    def _connection_arguments(self, timeout: float) -> dict[str, Any]:
-        arguments = dict(self._pool.connection_kwargs)
-        for name in _OF_THE_SYNC_POOL - {"connection_pool", "parser_class"}:
-            arguments.pop(name, None)
-        return arguments | {
-            "protocol": 2,
-            "decode_responses": False,
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
-            "retry": Retry(NoBackoff(), 0),
-        }
-
-    async def _connect_async(self) -> Any:
-        arguments = {
-            name: value
-            for name, value in self._pool.connection_kwargs.items()
-            if name not in _OF_THE_SYNC_POOL
-        }
-        arguments |= {
-            "protocol": 2,
-            "decode_responses": False,
-            "socket_timeout": None,
-            "socket_connect_timeout": self.options.deadline,
-            "retry": redis_asyncio.retry.Retry(NoBackoff(), 0),
-        }
-        if isinstance(self._pool, redis.sentinel.SentinelConnectionPool):
-            host, port = await asyncio.to_thread(self._pool.get_master_address)
-            arguments |= {"host": host, "port": port}
-        connection = _async_class_of(self._pool.connection_class)(**arguments)
-        try:
-            await connection.connect()
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        return connection
 
 
 _runtimes: dict[tuple[Any, ...], tuple[Any, Runtime]] = {}
 _breakers: dict[str, Breaker] = {}
+_links: dict[Hashable, InvalidationLink] = {}
 _lock = threading.Lock()
 
 
@@ -445,6 +388,7 @@ def _forget_settings(*, setting: str, **_: object) -> None:
             runtime.close()
         _runtimes.clear()
         _breakers.clear()
+        _links.clear()
 
 
 def _forget_parent() -> None:
@@ -454,6 +398,8 @@ def _forget_parent() -> None:
         breaker.forget()
     for runtime in runtimes():
         runtime.forget()
+    for link in _links.values():
+        link.forget()
 
 
 os.register_at_fork(after_in_child=_forget_parent)
@@ -462,6 +408,11 @@ os.register_at_fork(after_in_child=_forget_parent)
 def _breaker_of(server: str) -> Breaker:
     with _lock:
         return _breakers.setdefault(server, Breaker(server))
+
+
+def _link_to(server: Server) -> InvalidationLink:
+    with _lock:
+        return _links.setdefault(server.identity, InvalidationLink(server.listener, server.label))
 
 
 def _alias_of(server: Any, params: Mapping[str, Any]) -> str | None:
@@ -473,33 +424,6 @@ def _alias_of(server: Any, params: Mapping[str, Any]) -> str | None:
         if stated.get("LOCATION", "") == server and same == params:
             return str(alias)
     return None
-
-
-def _pool_of(server: Any, options: dict[str, Any]) -> Any:
-    """A redis-py pool of this runtime's own, by django-redis's configuration.
-
-    Where several servers are stated, the first is the primary; reads go there too.
-    """
-    servers = server if isinstance(server, list | tuple | set) else str(server).split(",")
-    factory: Any = get_connection_factory(options=options)
-    return factory.get_connection_pool(factory.make_connection_params(as_redis_url(next(iter(servers)))))
-
-
-def _label_of(pool: Any) -> str:
-    arguments = pool.connection_kwargs
-    if "path" in arguments:
-        return str(arguments["path"])
-    if isinstance(pool, redis.sentinel.SentinelConnectionPool):
-        return f"sentinel service {pool.service_name}"
-    return f"{arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
-
-
-def _async_class_of(connection_class: type[Any]) -> type[Any]:
-    if issubclass(connection_class, redis.SSLConnection):
-        return redis_asyncio.SSLConnection
-    if issubclass(connection_class, redis.UnixDomainSocketConnection):
-        return redis_asyncio.UnixDomainSocketConnection
-    return redis_asyncio.Connection
 
 
 def _first(stated: Any, otherwise: Any) -> Any:

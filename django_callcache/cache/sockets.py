@@ -10,6 +10,8 @@ from typing import Any
 
 import redis
 
+from django_callcache.cache.tracking import Tracked
+
 CLOSE_ENOUGH = 0.8
 """The kernel's timeout is set anew when less than this share of it remains."""
 
@@ -65,30 +67,36 @@ class DeadlineSocket(socket.socket):
         self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
 
 
-class TimedConnection:
-    """Mixed into a redis-py connection class: its socket keeps deadlines by itself.
-
-    ``_connect`` is the abstract method that redis-py asks its connection classes for.
-    """
+class PatientConnection:
+    """Mixed into a redis-py connection class: what the drivers keep of a connection."""
 
     used_at: int = 0
     """When the last reply was read, in nanoseconds of the monotonic clock."""
     expires_at: int = 0
     """When a connection under way must be made, handshake included, in nanoseconds of the monotonic clock."""
     deadline_socket: DeadlineSocket | None = None
+    """None where redis-py's socket cannot be replaced (TLS)."""
+    tracked: Tracked | None = None
+    """That Redis remembers what is read over it."""
+
+    def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        """Close the connection; whoever relies on it hears of it. The garbage collector calls this too."""
+        super().disconnect(*args, **kwargs)  # type: ignore[misc]
+        tracked, self.tracked = self.tracked, None
+        if tracked is not None:
+            tracked.lost()
+
+
+class TimedConnection(PatientConnection):
+    """The same with a socket that keeps deadlines by itself.
+
+    ``_connect`` is the abstract method that redis-py asks its connection classes for.
+    """
 
     def _connect(self) -> DeadlineSocket:
         connected = super()._connect()  # type: ignore[misc]
         self.deadline_socket = DeadlineSocket(connected, self.expires_at)
         return self.deadline_socket
-
-
-class PatientConnection:
-    """Mixed into a redis-py connection class whose socket cannot be replaced (TLS)."""
-
-    used_at: int = 0
-    expires_at: int = 0
-    deadline_socket: None = None
 
 
 @functools.cache

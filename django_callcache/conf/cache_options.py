@@ -148,6 +148,9 @@ class CacheOptions:
     near: Annotated[Literal["rules"] | bool, ReadBy(read_near)] = "rules"
     """Which entries processes keep copies of: "rules", those whose prefix has a rule; True, all but
     sessions and counters; False, none."""
+    link: Literal["broadcast", "per-key"] = "broadcast"
+    """How Redis tells processes what has changed: "broadcast", all under the prefixes that are kept near;
+    "per-key", what each of them has read, which spares writers where many processes listen."""
     near_ttl: Seconds = 5.0
     """Seconds after which a copy is not served any more, whatever its own TTL."""
     near_bytes: Count = 33_554_432

@@ -9,8 +9,11 @@ from contextlib import ExitStack
 import pytest
 from django.core.cache import caches
 
+from django_callcache.cache import invalidation
 from testproject.parts.missing import PartMissing
 from testproject.parts.redis_server import RedisServer
+from tests.cache.linked import OPTIONS, connect_link
+from tests.cache.wire import Wire
 from tests.conftest import require
 
 BACKEND = "django_callcache.cache.CallCache"
@@ -104,3 +107,77 @@ def start_redis():
                 require(str(missing))
 
         yield start
+
+
+@pytest.fixture
+def hurried_links(monkeypatch):
+    """Let links confirm often, and come back soon, so that the tests need not wait."""
+    monkeypatch.setattr(invalidation, "PING_NS", 5_000_000)
+    monkeypatch.setattr(invalidation, "RECONNECT_SECONDS", (0.001, 0.02))
+
+
+@pytest.fixture
+def link_mode():
+    """The option ``LINK`` of the caches that `make_near` and `make_pair` make."""
+    return "broadcast"
+
+
+@pytest.fixture
+def make_near(make_cache, link_mode):
+    """Make a cache whose link listens."""
+
+    def make(**options):
+        return connect_link(make_cache(**{**OPTIONS, "LINK": link_mode, **options}))
+
+    return make
+
+
+@pytest.fixture
+def make_pair(make_caches, redis_url, link_mode):
+    """Make a cache whose link listens and, of the same alias, one like that of another process."""
+
+    def make(location=None, writer=None, app=None, **options):
+        stated = {
+            "KEY_PREFIX": "t",
+            "OPTIONS": {"CALLCACHE": {**OPTIONS, "LINK": link_mode, "ALIAS": "default", **options}},
+        }
+        app = app or {"SYNC": {"NAMESPACE": "tests"}, "STATS": {"FLUSH_INTERVAL": 3600}}
+        both = make_caches(
+            {
+                "default": {**stated, "LOCATION": location or redis_url},
+                "other": {**stated, "LOCATION": writer or redis_url},
+            },
+            app,
+        )
+        connect_link(both[0])
+        return both
+
+    return make
+
+
+@pytest.fixture
+def wire(session_redis):
+    """A proxy to the Redis of the tests."""
+    arguments = session_redis.connection_pool.connection_kwargs
+    with Wire(arguments["host"], arguments["port"]) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def deny(redis_client, session_redis):
+    """Make users of Redis that may not do some things."""
+    before_7 = int(redis_client.info("server")["redis_version"].split(".")[0]) < 7
+    with ExitStack() as stack:
+
+        def make(*rules, name="limited"):
+            if before_7 and "-client|tracking" in rules:  # a part of a command cannot be taken away yet
+                rules = ("-client", "+client|id", "+client|list", "+client|kill", *rules)
+                rules = tuple(rule for rule in rules if rule != "-client|tracking")
+            redis_client.execute_command(
+                "ACL", "SETUSER", name, "reset", "on", ">secret", "~*", "&*", "+@all", *rules
+            )
+            stack.callback(redis_client.execute_command, "ACL", "DELUSER", name)
+            arguments = session_redis.connection_pool.connection_kwargs
+            return f"redis://{name}:secret@{arguments['host']}:{arguments['port']}/0"
+
+        yield make

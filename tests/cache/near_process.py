@@ -1,6 +1,6 @@
 """A process with a near cache, told by lines of JSON on its standard input what to do.
 
-It is what the tests of coherence start several of: ``python -m tests.cache.near_process URL``.
+It is what the tests of coherence start several of: ``python -m tests.cache.near_process URL LINK``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ STALENESS = 1.0
 """MAX_STALENESS of every process here: the least there may be."""
 
 
-def set_up(url):
-    """Configure Django with one alias; return its cache."""
+def set_up(url, link):
+    """Configure Django with one alias, ``LINK`` as told; return its cache."""
     import django
     from django.conf import settings
 
     options = {"RULES": {"k:": {"ttl": 600}}, "NEAR_TTL": 3600, "MAX_STALENESS": STALENESS, "DEADLINE": 20}
+    options["LINK"] = link
     settings.configure(
         SECRET_KEY="of processes that share a cache",
         CACHES={
@@ -165,7 +166,7 @@ class Children:
 
 def main():
     """Answer every line with a line."""
-    cache = set_up(sys.argv[1])
+    cache = set_up(*sys.argv[1:])
     calls = {
         "write": write,
         "read": read,

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import warnings
-from contextlib import ExitStack, closing
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -16,107 +16,25 @@ from django.contrib.sessions.backends.cache import SessionStore
 from django.test import override_settings
 from django_redis.util import CacheKey
 
-from django_callcache.cache import invalidation
+from django_callcache.cache.announcer import Announcer
 from django_callcache.cache.counters import NEAR_HITS
-from django_callcache.cache.invalidation import Announcer, outermost
+from django_callcache.cache.invalidation import outermost
 from django_callcache.exceptions import SyncNotRecorded
 from django_callcache.ttl import HourlyProfile
-from tests.cache.wire import Wire
+from tests.cache.linked import (
+    OPTIONS,
+    confirm_anew,
+    connect_link,
+    is_confirmed,
+    is_near,
+    keep,
+    link_of,
+    near_of,
+    until,
+    watch_of,
+)
 
-PATIENCE = 30.0
-"""Seconds to wait for what comes in milliseconds on a machine that is not busy."""
-
-OPTIONS = {"RULES": {"k:": {"ttl": 600}}, "NEAR_TTL": 3600, "DEADLINE": 20}
-
-
-def until(condition):
-    """Wait until something is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.002)
-
-
-def near_of(cache):
-    return cache._runtime.near
-
-
-def link_of(cache):
-    return cache._runtime.link
-
-
-def is_confirmed(cache):
-    return near_of(cache).confirmed_until > time.monotonic_ns()
-
-
-def connect_link(cache):
-    """Let the link start and confirm."""
-    cache.get("k:first")
-    until(lambda: is_confirmed(cache))
-    return cache
-
-
-def confirm_anew(cache):
-    """Wait for a confirmation that was asked for after now: what was written before has been heard."""
-    asked_after = time.monotonic_ns() + int(cache.options.max_staleness * 1e9)
-    until(lambda: near_of(cache).confirmed_until > asked_after)
-
-
-def is_near(cache, key):
-    return near_of(cache).find(key) is not None
-
-
-def keep(cache, key, value):
-    """Store a value and let this process hold a copy of it."""
-    cache.set(key, value)
-    confirm_anew(cache)
-    assert cache.get(key) == value
-    assert is_near(cache, key)
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch):
-    """Let links confirm often, and come back soon, so that the tests need not wait."""
-    monkeypatch.setattr(invalidation, "PING_NS", 5_000_000)
-    monkeypatch.setattr(invalidation, "RECONNECT_SECONDS", (0.001, 0.02))
-
-
-@pytest.fixture
-def make_near(make_cache):
-    """Make a cache whose link listens."""
-
-    def make(**options):
-        return connect_link(make_cache(**{**OPTIONS, **options}))
-
-    return make
-
-
-@pytest.fixture
-def make_pair(make_caches, redis_url):
-    """Make a cache whose link listens and, of the same alias, one like that of another process."""
-
-    def make(location=None, writer=None, app=None, **options):
-        stated = {"KEY_PREFIX": "t", "OPTIONS": {"CALLCACHE": {**OPTIONS, "ALIAS": "default", **options}}}
-        app = app or {"SYNC": {"NAMESPACE": "tests"}, "STATS": {"FLUSH_INTERVAL": 3600}}
-        both = make_caches(
-            {
-                "default": {**stated, "LOCATION": location or redis_url},
-                "other": {**stated, "LOCATION": writer or redis_url},
-            },
-            app,
-        )
-        connect_link(both[0])
-        return both
-
-    return make
-
-
-@pytest.fixture
-def wire(session_redis):
-    """A proxy to the Redis of the tests."""
-    arguments = session_redis.connection_pool.connection_kwargs
-    with Wire(arguments["host"], arguments["port"]) as proxy:
-        yield proxy
+pytestmark = pytest.mark.usefixtures("hurried_links")
 
 
 class TestReads:
@@ -305,7 +223,7 @@ class TestWhatIsNear:
         before = threading.active_count()
         cache.set("k:a", 1)
         assert [cache.get("k:a"), cache.get("k:a")] == [1, 1]
-        assert near_of(cache) is link_of(cache) is None
+        assert near_of(cache) is watch_of(cache) is None
         assert threading.active_count() <= before + 1  # the timer of statistics
 
     def test_near__key_function(self, make_cache, caplog):
@@ -555,7 +473,7 @@ class TestLink:
         cache, other = make_pair(location=wire.url, writer=redis_url)
         keep(cache, "k:a", "old")
         other.get("k:first")
-        assert wire.cut(links=True) == 1
+        assert wire.cut(links=True)
         other.set("k:a", "new")
         until(lambda: not is_near(cache, "k:a"))
         assert cache.get("k:a") == "new"
@@ -616,7 +534,7 @@ class TestLink:
         await asyncio.to_thread(keep, cache, "k:a", 1)
         await cache.aget("k:x")
         cache.get("k:y")
-        first = link_of(cache)._connection
+        first = link_of(cache)._connections[0]
         wire.replies.clear()
 
         async def read():
@@ -628,7 +546,7 @@ class TestLink:
         wire.replies.set()
         assert await reading is None
         await asyncio.to_thread(
-            until, lambda: link_of(cache)._connection is not first and is_confirmed(cache)
+            until, lambda: link_of(cache)._connections[0] is not first and is_confirmed(cache)
         )
         assert await cache.aget("k:a") == 1
 
@@ -644,7 +562,7 @@ class TestLink:
             assert held.get("k:a") == 1
             connect_link(held)
             assert held.get("k:a") == held.get("k:a") == 1
-            link.stop()
+            link.stop(watch_of(held))
 
     def test_start__many_threads(self, make_cache, redis_client):
         """However many threads read first, there is one link."""
@@ -754,33 +672,13 @@ class TestCounting:
         assert counts.slots[NEAR_HITS] == before
 
 
-@pytest.fixture
-def deny(redis_client, session_redis):
-    """Make users of Redis that may not do some things."""
-    before_7 = int(redis_client.info("server")["redis_version"].split(".")[0]) < 7
-    with ExitStack() as stack:
-
-        def make(*rules, name="limited"):
-            if before_7 and "-client|tracking" in rules:  # a part of a command cannot be taken away yet
-                rules = ("-client", "+client|id", "+client|list", "+client|kill", *rules)
-                rules = tuple(rule for rule in rules if rule != "-client|tracking")
-            redis_client.execute_command(
-                "ACL", "SETUSER", name, "reset", "on", ">secret", "~*", "&*", "+@all", *rules
-            )
-            stack.callback(redis_client.execute_command, "ACL", "DELUSER", name)
-            arguments = session_redis.connection_pool.connection_kwargs
-            return f"redis://{name}:secret@{arguments['host']}:{arguments['port']}/0"
-
-        yield make
-
-
 class TestWithoutTracking:
     def test_announced__another_process(self, deny, make_pair, caplog):
         """Where tracking is refused, writers announce: the copy is dropped as the write is acknowledged."""
         url = deny("-client|tracking")
         with caplog.at_level(logging.WARNING, "django_callcache"):
             cache, other = make_pair(location=url, writer=url)
-        assert not link_of(cache).is_tracking
+        assert not watch_of(cache).is_tracking
         assert sum("near=announced" in record.getMessage() for record in caplog.records) == 1
         writes = {
             "k:a": lambda: other.set("k:a", "new"),
@@ -853,18 +751,21 @@ class TestWithoutTracking:
         cache = make_cache(location=server.url, **{**OPTIONS, "RULES": {"k:": {"sync": "lww"}}})
         server.kill()
         for write in (lambda: cache.set("k:a", 1), lambda: cache.set_many({"k:a": 1})):
-            cache._runtime.announcer.is_heard = True
+            watch_of(cache).announcer.is_heard = True
             with pytest.raises(SyncNotRecorded):
                 write()
 
-    def test_tracking__least_permissions(self, deny, make_pair, redis_client):
+    @pytest.fixture
+    def granted(self):
+        return "+client|id +client|tracking +subscribe +publish +ping +pttl"
+
+    def test_tracking__least_permissions(self, deny, make_pair, redis_client, granted):
         """What the documentation asks an ACL for is enough, and no command is refused."""
         redis_client.acl_log_reset()
-        needed = "+client|id +client|tracking +subscribe +publish +ping +pttl"
         channels = "&__redis__:invalidate &callcache@t:near"
-        url = deny("-@all", "+get", "+set", "resetchannels", *needed.split(), *channels.split())
+        url = deny("-@all", "+get", "+set", "resetchannels", *granted.split(), *channels.split())
         cache, other = make_pair(location=url, writer=url)
-        assert link_of(cache).is_tracking
+        assert watch_of(cache).is_tracking
         keep(cache, "k:a", "old")
         other.set("k:a", "new")
         confirm_anew(cache)
@@ -879,8 +780,8 @@ class TestWithoutTracking:
             cache = make_cache(location=url, **OPTIONS)
             cache.set("k:a", 1)
             assert cache.get("k:a") == 1
-            until(lambda: link_of(cache).is_refused)
-            until(lambda: not link_of(cache)._thread.is_alive())
+            until(lambda: watch_of(cache).is_refused)
+            until(lambda: link_of(cache)._thread is None)
             for _ in range(5):
                 assert cache.get("k:a") == 1
         assert near_of(cache).confirmed_until == len(near_of(cache)) == 0
@@ -890,10 +791,10 @@ class TestWithoutTracking:
         """A writer that may not publish writes on, and does not try again."""
         url = deny("-publish")
         cache = connect_link(make_cache(location=url, **OPTIONS))
-        assert link_of(cache).is_tracking
+        assert watch_of(cache).is_tracking
         assert cache.set("k:a", 1) is True
         assert cache.delete("k:a") is True
-        assert cache._runtime.announcer.announcement([b"t:1:k:a"], time.monotonic_ns() + 10**15) is None
+        assert watch_of(cache).announcer.announcement([b"t:1:k:a"], time.monotonic_ns() + 10**15) is None
 
     def test_refused__by_hanging_up(self, make_cache, caplog):
         """A server that ends the connection in reply to SUBSCRIBE, as fakeredis's does, is left alone."""
@@ -906,7 +807,7 @@ class TestWithoutTracking:
                 cache = make_cache(location=f"redis://127.0.0.1:{server.server_address[1]}/0", **OPTIONS)
                 cache.set("k:a", 1)
                 assert cache.get("k:a") == 1
-                until(lambda: link_of(cache).is_refused)
+                until(lambda: watch_of(cache).is_refused)
                 assert cache.get("k:a") == cache.get("k:a") == 1
             assert sum("near=off" in record.getMessage() for record in caplog.records) == 1
             cache._runtime.close()

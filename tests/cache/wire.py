@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 
-LISTENER = (b"TRACKING", b"SUBSCRIBE")
-"""What only a listening connection says."""
+LISTENER = (b"BCAST", b"SUBSCRIBE", b"$4\r\nLIST")
+"""What only the connections of a link say: the listener, and the one that looks after tracked ones."""
 
 
 class Wire:
@@ -31,6 +31,8 @@ class Wire:
         """Released for each reply that is held."""
         self.is_link_silent = False
         self.are_all_silent = False
+        self.hides_ends = False
+        """Whether clients are not told that the server has closed their connections, links apart."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self):
@@ -113,7 +115,8 @@ class Wire:
         except OSError:
             pass
         finally:
-            self._end(pair)
+            if not self.hides_ends or pair in self._links:
+                self._end(pair)
 
     def _end(self, pair):
         for end in pair:

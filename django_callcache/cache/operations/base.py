@@ -11,10 +11,10 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from redis import exceptions as redis_errors
 
 from django_callcache.cache import commands
+from django_callcache.cache.announcer import Announcer
 from django_callcache.cache.counters import DELETES, ERRORS, SETS, UNDECODABLE
 from django_callcache.cache.drivers import Io
 from django_callcache.cache.faults import fault_in
-from django_callcache.cache.invalidation import Announcer
 from django_callcache.cache.near import NearCache, entry_of
 from django_callcache.cache.prefixes import Prefix, milliseconds
 from django_callcache.cache.runtime import Runtime
@@ -69,7 +69,8 @@ class OperationsBase:
         # A key function assigned to this object alone makes keys that the link cannot map back.
         self.near = runtime.near if value_keys is runtime.value_keys else None
         """This process's copies, where these operations may use them."""
-        self._announcer = runtime.announcer
+        self._announcer = None if runtime.watch is None else runtime.watch.announcer
+        self._tracking = None if runtime.watch is None else runtime.watch.tracking
         self._raises = runtime.options.on_error == "raise"
         self._internal = runtime.redis_keys
         self._dictionaries = runtime.dictionaries.known
@@ -99,6 +100,12 @@ class OperationsBase:
         if prefix.is_synced:
             raise self._not_recorded(fault, prefix) from fault
         return self._degraded(fault, prefix, fallback)
+
+    async def _ask_to_keep(self, asked: Sequence[bytes], started: int) -> tuple[list[Any], bool]:
+        """The replies to a read of which copies are to be kept, and whether they may be."""
+        if self._tracking is None:
+            return await self._io.ask_many(asked, started, reads=True), True
+        return await self._io.ask_tracked(asked, started, self._tracking)
 
     def _keep(
         self,

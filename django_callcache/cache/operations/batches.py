@@ -109,8 +109,10 @@ class BatchOperations(TagOperations):
     ) -> tuple[list[Any], dict[int, Any]]:
         """The replies to MGET, and to PTTL by the places of the keys to keep, in one round trip."""
         asked = [commands.of_keys(b"MGET", redis_keys), *(commands.pttl(redis_keys[at]) for at in kept)]
-        replies, *left = await self._io.ask_many(asked, started, reads=True)
-        return self._checked(replies), dict(zip(kept, left, strict=True))
+        if not kept:
+            return self._checked(await self._io.ask(asked[0], started, reads=True)), {}
+        (replies, *left), may_keep = await self._ask_to_keep(asked, started)
+        return self._checked(replies), dict(zip(kept, left, strict=True)) if may_keep else {}
 
     async def set_many(
         self,

@@ -78,11 +78,12 @@ class EntryOperations(TagOperations):
         asked = [commands.get(redis_key), commands.pttl(redis_key)]
         if check is not None:
             asked.append(check)
-        reply, left, *held = await self._io.ask_many(asked, started, reads=True)
+        (reply, left, *held), may_keep = await self._ask_to_keep(asked, started)
         value = self._decoded(reply, prefix, redis_key)
         if type(value) is Tagged:
             return await self._untagged(value, prefix, redis_key, started, check, *held)
-        self._keep(near, key, redis_key, token, started, prefix, reply, value, left)
+        if may_keep:
+            self._keep(near, key, redis_key, token, started, prefix, reply, value, left)
         return value
 
     async def set(
