@@ -33,7 +33,7 @@ from django_callcache.cache.counters import CountsReader, PrefixCounts
 from django_callcache.cache.dictionaries import SharedDictionaries
 from django_callcache.cache.drivers import BlockingIo, run
 from django_callcache.cache.faults import fault_in
-from django_callcache.cache.invalidation import InvalidationLink, Watch
+from django_callcache.cache.invalidation import InvalidationLink
 from django_callcache.cache.multiplexer import AsyncIo
 from django_callcache.cache.near import NearCache
 from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
@@ -41,6 +41,7 @@ from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.server import Server
 from django_callcache.cache.validation import Validator
 from django_callcache.cache.value_keys import ValueKeys
+from django_callcache.cache.watch import Watch
 from django_callcache.codec import Codec, Encoding, GuardedCodec, KeyRing
 from django_callcache.conf import SOURCES, UNSET, PrefixRule, get_settings, parse_cache_options
 from django_callcache.outbox.processes import ProcessReport, report_command
