@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_callcache.admin.access import Power, may
 from django_callcache.admin.aliases import aliases_of, is_denied
+from django_callcache.admin.filters import AliasFilter, PeriodFilter, PrefixFilter
 from django_callcache.admin.frame import may_audit
 from django_callcache.admin.numbers import duration, number, percent
 from django_callcache.conf import get_settings
@@ -71,7 +72,6 @@ class ReadOnly(_ModelAdmin):
 class CacheStatAdmin(ReadOnly):
     """Hourly statistics."""
 
-    date_hierarchy = "hour"
     list_display = (
         "hour_text",
         "alias",
@@ -84,7 +84,7 @@ class CacheStatAdmin(ReadOnly):
         "errors",
     )
     list_display_links = ("hour_text",)
-    list_filter = ("alias", ("prefix", admin.AllValuesFieldListFilter))
+    list_filter = (PeriodFilter, AliasFilter, PrefixFilter)
     ordering = ("-hour", "alias", "prefix")
     actions = ("download",)
 

@@ -411,6 +411,29 @@ class TestHistories:
         assert not shown.show_full_result_count
 
 
+class TestFilters:
+    @pytest.fixture(autouse=True)
+    def _logged_in(self, client, boss, stats):
+        client.force_login(boss)
+
+    @pytest.mark.parametrize(
+        ("chosen", "rows"),
+        [({}, 60), ({"period": "24h"}, 48), ({"prefix": "call:"}, 30), ({"alias": "default"}, 60),
+         ({"alias": "other"}, 0), ({"prefix": "gone:"}, 0), ({"period": "nonsense"}, 60)],
+    )  # fmt: skip
+    def test_filter(self, client, chosen, rows):
+        """Period, cache and prefix narrow the list; a prefix that a link names need not be a recent one."""
+        assert client.get(STATS, chosen).context["cl"].result_count == rows
+
+    def test_queries__no_look_at_the_whole_table(self, client):
+        """The choices of the filters come from the last day's rows."""
+        with CaptureQueriesContext(connection) as queries:
+            client.get(STATS)
+        distinct = [query["sql"] for query in queries if "DISTINCT" in query["sql"]]
+        assert len(distinct) == 1
+        assert ">=" in distinct[0]
+
+
 class TestNonce:
     def test_nonce__given_by_the_policy(self, boss, stats):
         """Our own style sheet carries the nonce of the request, where there is one."""
