@@ -63,7 +63,7 @@ class TestCacheStat:
         stat(hours_ago=1, hits=2)
         stat(hours_ago=2, hits=4)
         rows = CacheStat.objects.for_alias("default").until(NOON).by_prefix()
-        assert [(row["prefix"], row["total_hits"]) for row in rows] == [("call:", 6)]
+        assert [(row["name"], row["total_hits"]) for row in rows] == [("call:", 6)]
 
     def test_gets__all_outcomes(self):
         """Gets are hits of both tiers and misses."""

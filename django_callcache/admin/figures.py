@@ -54,7 +54,7 @@ def figures_from_rows(alias: str, period: Period) -> Figures:
     hours = [(row["hour"], Totals.of(row, "total_")) for row in stats.since(period.earlier).by_hour()]
     end = max(period.now, period.start)
     points = series(hours, period.starts, end)
-    prefixes = [(row["prefix"], Totals.of(row, "total_")) for row in stats.since(period.start).by_prefix()]
+    prefixes = [(row["name"], Totals.of(row, "total_")) for row in stats.since(period.start).by_prefix()]
     recent = max(period.start, end - LATENCY_HOURS * HOUR)
     latencies = stats.since(recent).order_by().values_list("read_latency", flat=True)
     return Figures(

@@ -82,7 +82,7 @@ def prefixes_of(alias: Alias, period_name: str | None, sort: str, text: str, sta
     rows = CacheStat.objects.for_alias(cache.alias).since(period.start)
     if text:
         rows = rows.filter(prefix__contains=text)
-    totals = [(row["prefix"], Totals.of(row, "total_")) for row in rows.by_prefix()]
+    totals = [(row["name"], Totals.of(row, "total_")) for row in rows.by_prefix()]
     lines = sorted((_line(cache, prefix, counts) for prefix, counts in totals), key=SORTS[sort])
     heat = heat_of(cache.profile.counts, now, shows_peaks=True)
     return Prefixes(period, tuple(lines[start : start + PER_PAGE]), len(lines), sort, heat)
