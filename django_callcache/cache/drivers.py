@@ -71,6 +71,16 @@ def run(operation: Coroutine[Any, Any, Result]) -> Result:
     raise RuntimeError("a blocking operation suspended")
 
 
+class FirstThings(Protocol):
+    """What has to be made good before a call is carried out. `recovery.Recovery` documents it."""
+
+    is_pending: bool
+
+    async def first(
+        self, ask_many: Any, asked: Sequence[bytes], started: int, *, reads: bool
+    ) -> list[Any]: ...
+
+
 class BlockingIo:
     """Round trips over redis-py connections, in the caller's thread.
 
@@ -79,6 +89,7 @@ class BlockingIo:
         breaker: The server's breaker.
         deadline: Seconds that one round trip may take, connecting and waiting included.
         when_lost: Called when a connection was lost.
+        recovery: What is made good before anything else; left out where this driver does just that.
     """
 
     def __init__(
@@ -87,7 +98,12 @@ class BlockingIo:
         breaker: Breaker,
         deadline: float,
         when_lost: Callable[[], None] | None = None,
+        recovery: FirstThings | None = None,
     ) -> None:
+        self._recovery = recovery
+        self._first_of_all = (
+            self if recovery is None else BlockingIo(connections, breaker, deadline, when_lost)
+        )
         self._connections = connections
         self._when_lost = when_lost
         self._breaker = breaker
@@ -96,6 +112,9 @@ class BlockingIo:
     async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any:
         """See `Io.ask`."""
         # The same as `ask_many` of one command, spelled out: this is what a cache hit costs.
+        recovery = self._recovery
+        if recovery is not None and recovery.is_pending:
+            return (await recovery.first(self._first_of_all.ask_many, (command,), started, reads=reads))[0]
         breaker = self._breaker
         if breaker.is_open:
             breaker.check()
@@ -121,6 +140,9 @@ class BlockingIo:
 
     async def ask_many(self, commands: Sequence[bytes], started: int, *, reads: bool = False) -> list[Any]:
         """See `Io.ask_many`."""
+        recovery = self._recovery
+        if recovery is not None and recovery.is_pending:
+            return await recovery.first(self._first_of_all.ask_many, commands, started, reads=reads)
         breaker = self._breaker
         if breaker.is_open:
             breaker.check()
@@ -143,6 +165,9 @@ class BlockingIo:
         self, commands: Sequence[bytes], started: int, tracking: KeyTracking
     ) -> tuple[list[Any], bool]:
         """See `Io.ask_tracked`."""
+        recovery = self._recovery
+        if recovery is not None and recovery.is_pending:
+            return await recovery.first(self._first_of_all.ask_many, commands, started, reads=True), False
         breaker = self._breaker
         if breaker.is_open:
             breaker.check()

@@ -17,6 +17,7 @@ from typing import Any
 from redis import exceptions as redis_errors
 
 from django_callcache.cache.breaker import Breaker
+from django_callcache.cache.drivers import FirstThings
 from django_callcache.cache.faults import fault_of, may_repeat, noted_fault
 from django_callcache.cache.tracking import KeyTracking, Tracked
 from django_callcache.exceptions import RedisFault
@@ -32,6 +33,7 @@ class AsyncIo:
         breaker: The server's breaker.
         deadline: Seconds that one round trip may take, connecting included.
         when_lost: Called when a connection was lost.
+        recovery: What is made good before anything else.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class AsyncIo:
         breaker: Breaker,
         deadline: float,
         when_lost: Callable[[], None] | None = None,
+        recovery: FirstThings | None = None,
     ) -> None:
+        self._recovery = recovery
         self._connect = connect
         self._when_lost = when_lost
         self._breaker = breaker
@@ -51,16 +55,25 @@ class AsyncIo:
 
     async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any:
         """See `drivers.Io.ask`."""
+        if self._recovery is not None and self._recovery.is_pending:
+            return (await self._recovery.first(self._ask_many, (command,), started, reads=reads))[0]
         return (await self._exchange(command, 1, started, reads))[0]
 
     async def ask_many(self, commands: Sequence[bytes], started: int, *, reads: bool = False) -> list[Any]:
         """See `drivers.Io.ask_many`."""
+        if self._recovery is not None and self._recovery.is_pending:
+            return await self._recovery.first(self._ask_many, commands, started, reads=reads)
+        return await self._ask_many(commands, started, reads=reads)
+
+    async def _ask_many(self, commands: Sequence[bytes], started: int, *, reads: bool = False) -> list[Any]:
         return await self._exchange(b"".join(commands), len(commands), started, reads)
 
     async def ask_tracked(
         self, commands: Sequence[bytes], started: int, tracking: KeyTracking
     ) -> tuple[list[Any], bool]:
         """See `drivers.Io.ask_tracked`."""
+        if self._recovery is not None and self._recovery.is_pending:
+            return await self._recovery.first(self._ask_many, commands, started, reads=True), False
         if self._breaker.is_open:
             self._breaker.check()
         try:

@@ -37,6 +37,7 @@ from django_callcache.cache.invalidation import InvalidationLink
 from django_callcache.cache.multiplexer import AsyncIo
 from django_callcache.cache.near import NearCache
 from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
+from django_callcache.cache.recovery import Recovery
 from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.server import Server
 from django_callcache.cache.validation import Validator
@@ -107,7 +108,8 @@ class Runtime:
         )
         self.breaker.when_opened(self.connections.release_waiters)
         self._when_lost = None if self.near is None else self.link.suspect
-        self.blocking_io = self._blocking_io(deadline)
+        self.recovery = Recovery(self.value_keys.siblings, lambda: self._flush_io, self.server)
+        self.blocking_io = self._blocking_io(deadline, self.recovery)
         self._flush_io = self._blocking_io(FLUSH_SECONDS)
         self._cold_io = self._blocking_io(max(COLD_SECONDS, deadline))
         self._process_id = uuid4().hex
@@ -128,7 +130,8 @@ class Runtime:
                     self._async_io.pop(other, None)
             deadline = self.options.deadline
             io = AsyncIo(
-                lambda: self._server.connect_async(deadline), self.breaker, deadline, self._when_lost
+                *(lambda: self._server.connect_async(deadline), self.breaker, deadline),
+                *(self._when_lost, self.recovery),
             )
             self._async_io[loop] = io
         return io
@@ -242,6 +245,7 @@ class Runtime:
     def forget(self) -> None:
         """Start anew in a forked child: sockets, locks and counts are the parent's."""
         self.connections.forget()
+        self.recovery.forget()
         self.prefixes.forget()
         if self.near is not None and self.watch is not None:
             self.near.forget()
@@ -256,13 +260,14 @@ class Runtime:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
+        self.recovery.stop()
         if self.watch is not None:
             self.link.stop(self.watch)
         self.connections.close()
         self._server.pool.disconnect()
 
-    def _blocking_io(self, deadline: float) -> BlockingIo:
-        return BlockingIo(self.connections, self.breaker, deadline, self._when_lost)
+    def _blocking_io(self, deadline: float, recovery: Recovery | None = None) -> BlockingIo:
+        return BlockingIo(self.connections, self.breaker, deadline, self._when_lost, recovery)
 
     def _make_prefix(self, name: str, rule: PrefixRule | None) -> Prefix:
         options = self.options

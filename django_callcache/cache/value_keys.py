@@ -117,6 +117,14 @@ class ValueKeys:
         chosen = escape_glob(str(self.version if version is None else version))
         return _encoded(str(self.make(search, literal, chosen)))
 
+    def siblings(self, redis_key: bytes) -> bytes:
+        """A glob over the keys that begin as this one does, up to the first colon of the caller's key."""
+        head = redis_key[len(self.stem) :].partition(b":")
+        if not self.is_default or not redis_key.startswith(self.stem) or not head[1]:
+            return self.everything()
+        literal = (self.stem + head[0] + b":").decode("utf-8", "surrogateescape")
+        return escape_glob(literal).encode("utf-8", "surrogateescape") + b"*"
+
     def everything(self) -> bytes:
         """A glob over every value of this alias, whatever its version."""
         return str(self.make("*", escape_glob(self.key_prefix), "*")).encode()

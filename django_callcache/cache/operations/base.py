@@ -23,6 +23,7 @@ from django_callcache.exceptions import (
     BacklogFull,
     RedisFault,
     RedisMisconfigured,
+    RedisUnavailable,
     SyncError,
     SyncNotRecorded,
     Uncertain,
@@ -80,16 +81,30 @@ class OperationsBase:
     def _prefix(self, key: Key) -> Prefix:
         return self._prefix_of(key if type(key) is str else str(key))
 
-    def _degraded(self, fault: RedisFault, prefix: Prefix, fallback: Fallback) -> Fallback:
+    def _degraded(
+        self, fault: RedisFault, prefix: Prefix, fallback: Fallback, lost: Iterable[bytes] = ()
+    ) -> Fallback:
         """What a call returns when Redis failed it, as ``ON_ERROR`` says.
+
+        Args:
+            fault: What happened.
+            prefix: Whose counts it goes to.
+            fallback: What is returned.
+            lost: Redis keys whose old values must not stand: they are deleted once Redis is back.
 
         Raises:
             RedisFault: ``ON_ERROR`` is "raise"; or the configuration is wrong, which no waiting mends.
         """
         prefix.counts.slots[ERRORS] += 1
+        self._remember(fault, lost)
         if self._raises or isinstance(fault, RedisMisconfigured):
             raise fault
         return fallback
+
+    def _remember(self, fault: RedisFault, lost: Iterable[bytes]) -> None:
+        """See to it that these keys are deleted once Redis is back."""
+        if isinstance(fault, RedisUnavailable) and (keys := dict.fromkeys(lost)):
+            self._runtime.recovery.remember(keys)
 
     def _unwritten(self, fault: RedisFault, prefix: Prefix, fallback: Fallback) -> Fallback:
         """The same for a call that would have written, had it learnt what to write.
@@ -318,8 +333,8 @@ class OperationsBase:
         """Delete what a refused write would have replaced: deleting works when memory or disk are full."""
         try:
             await self._write(commands.unlink(redis_key), now(), redis_key)
-        except RedisFault:
-            return  # the caller reports the refusal, which came first
+        except RedisFault as fault:
+            self._remember(fault, (redis_key,))  # the caller reports the refusal, which came first
 
     def _not_recorded(self, fault: RedisFault, prefix: Prefix) -> SyncError:
         """What to raise for a synced write that failed: never swallowed, whatever ``ON_ERROR`` says."""

@@ -140,7 +140,8 @@ class BatchOperations(TagOperations):
         try:
             stamps = await self._stamps_of_all(data, timeout, tags)
         except RedisFault as fault:
-            return self._degraded(fault, self._prefix(next(iter(data))), list(data))
+            lost = [self._redis_key(key, version) for key in data]
+            return self._degraded(fault, self._prefix(next(iter(data))), list(data), lost)
         writes = [self._set(key, value, timeout, version, stamps) for key, value in data.items()]
         failed: list[Key] = []
         portions = _portions(writes)
@@ -204,7 +205,7 @@ class BatchOperations(TagOperations):
             try:
                 replies = await self._send(portion, version)
             except RedisFault as fault:
-                self._lost(fault, portion)
+                self._lost(fault, portion, may_stand=True)
                 return touched
             for write, reply in zip(portion, replies, strict=True):
                 if isinstance(reply, redis_errors.ResponseError):
@@ -214,7 +215,7 @@ class BatchOperations(TagOperations):
             try:
                 touched -= await self._dropped_among(portion)
             except RedisFault as fault:
-                self._lost(fault, portion)
+                self._lost(fault, portion, may_stand=True)
                 return touched
         return touched
 
@@ -293,12 +294,19 @@ class BatchOperations(TagOperations):
         except RedisFault as fault:
             raise self._not_recorded(fault, writes[0].prefix) from fault
 
-    def _lost(self, fault: RedisFault, writes: Sequence[Write]) -> list[Key]:
+    def _lost(self, fault: RedisFault, writes: Sequence[Write], *, may_stand: bool = False) -> list[Key]:
         """The keys of a round trip that failed.
+
+        Args:
+            fault: What happened.
+            writes: What was, or would have been, in it.
+            may_stand: Whether the values that Redis holds are still right.
 
         Raises:
             SyncNotRecorded: A synced key is among them.
         """
+        if not may_stand:
+            self._remember(fault, (write.redis_key for write in writes if not write.prefix.is_synced))
         synced = next((write.prefix for write in writes if write.prefix.is_synced), None)
         if synced is not None:
             raise self._not_recorded(fault, synced) from fault

@@ -145,7 +145,7 @@ class EntryOperations(TagOperations):
             await self._drop_old_value(redis_key)
             return self._degraded(refused, prefix, False)
         except RedisFault as fault:
-            return self._degraded(fault, prefix, False)
+            return self._degraded(fault, prefix, False, lost=(redis_key,))
         finally:
             self._written(key, version)
         prefix.counts.wrote(SETS, now() - started)
@@ -196,7 +196,7 @@ class EntryOperations(TagOperations):
             redis_key = self._redis_key(key, version)
             reply = self._checked(await self._write(commands.unlink(redis_key), started, redis_key))
         except RedisFault as fault:
-            return self._degraded(fault, prefix, False)
+            return self._degraded(fault, prefix, False, lost=(redis_key,))
         finally:
             self._written(key, version)
         prefix.counts.wrote(DELETES, now() - started)

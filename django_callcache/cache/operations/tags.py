@@ -56,7 +56,7 @@ class TagOperations(OperationsBase):
                 unlink = commands.of_keys(b"UNLINK", chunk)
                 dropped += self._checked(await self._write(unlink, now(), *chunk))
         except RedisFault as fault:
-            return self._degraded(fault, self._prefix(""), dropped)
+            return self._degraded(fault, self._prefix(""), dropped, [*chunk, *map(self._internal.tag, ids)])
         return dropped
 
     def _tag_ids(self, tags: Iterable[str], *prefixes: Prefix) -> list[bytes]:

@@ -1,0 +1,198 @@
+"""Invalidations that did not reach Redis: remembered in this process, made good before anything else is.
+
+A write that fails while Redis is away leaves the old value there. So the key is deleted as soon as Redis
+answers again: by the next call, in front of its own commands in the same round trip, or by a thread that
+tries once a second, whichever comes first. Where too many keys are concerned, their prefixes are deleted
+by SCAN and UNLINK, and until that is done this process reads nothing from Redis.
+
+What a process remembers goes when it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from redis import exceptions as redis_errors
+
+from django_callcache.cache import commands
+from django_callcache.cache.drivers import Io, run
+from django_callcache.exceptions import RedisFault, RedisUnavailable
+from django_callcache.redis_keys import ROOT
+
+logger = logging.getLogger(__name__)
+
+_now = time.monotonic_ns
+
+MAX_REMEMBERED = 10_000
+"""Keys remembered one by one."""
+RETRY_SECONDS = (0.5, 1.0)
+"""The pause between two tries is drawn from this range, so that processes do not come as one."""
+SCAN_COUNT = 500
+"""Keys that Redis looks at in one step."""
+AT_ONCE = 1000
+"""Keys in one command."""
+
+
+class AskMany(Protocol):
+    """One round trip, as `Io.ask_many` makes it."""
+
+    def __call__(
+        self, commands: Sequence[bytes], started: int, *, reads: bool = False
+    ) -> Awaitable[list[Any]]: ...
+
+
+class Recovery:
+    """What one alias of this process has to make good.
+
+    Args:
+        glob_of: Returns a pattern that matches the keys of a Redis key's prefix.
+        make_io: Makes a driver that does not ask this object.
+        server: How the server is called in messages.
+    """
+
+    def __init__(self, glob_of: Callable[[bytes], bytes], make_io: Callable[[], Io], server: str) -> None:
+        self._glob_of = glob_of
+        self._make_io = make_io
+        self._server = server
+        self._stopped = threading.Event()
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew in a forked child: what was lost is for the parent to make good."""
+        self._lock = threading.Lock()
+        self._lost: dict[bytes, int] = {}
+        self._globs: dict[bytes, int] = {}
+        self._number = 0
+        self._thread: threading.Thread | None = None
+        self.is_pending = False
+        """Whether anything is to be made good."""
+
+    def stop(self) -> None:
+        """Try no more by a thread of its own."""
+        self._stopped.set()
+
+    def remember(self, lost: Iterable[bytes]) -> None:
+        """Remember that these keys are to be deleted."""
+        with self._lock:
+            self._number += 1
+            for key in lost:
+                self._lost[key] = self._number
+            if len(self._lost) > MAX_REMEMBERED:
+                for key in self._lost:
+                    self._globs[self._glob_of(key)] = self._number
+                logger.warning("redis=%s lost_writes=overflow prefixes=%d", self._server, len(self._globs))
+                self._lost.clear()
+        self._begin()
+
+    def remember_glob(self, glob: bytes) -> None:
+        """Remember that the keys that match are to be deleted."""
+        with self._lock:
+            self._number += 1
+            self._globs[glob] = self._number
+        self._begin()
+
+    async def first(
+        self, ask_many: AskMany, asked: Sequence[bytes], started: int, *, reads: bool
+    ) -> list[Any]:
+        """Make good what is remembered key by key, then carry out a call, in one round trip.
+
+        Raises:
+            RedisUnavailable: The call reads, and whole prefixes have to be deleted first.
+        """
+        if reads and self._globs:
+            raise RedisUnavailable(
+                f"Redis at {self._server} is back; what was invalidated meanwhile is being deleted first."
+            )
+        lost = self._remembered()
+        deletions = _deletions(lost)
+        replies = await ask_many([*deletions, *asked], started, reads=reads)
+        self._made_good(lost, replies[: len(deletions)])
+        return replies[len(deletions) :]
+
+    async def replay(self, io: Io) -> None:
+        """Make everything good.
+
+        Raises:
+            RedisFault: Redis is not back yet; what is not done stays remembered.
+        """
+        lost = self._remembered()
+        if lost:
+            self._made_good(lost, await io.ask_many(_deletions(lost), _now()))
+        for glob, number in list(self._globs.items()):
+            await _delete_matching(io, glob)
+            with self._lock:
+                if self._globs.get(glob) == number:
+                    del self._globs[glob]
+                self._look()
+
+    def _begin(self) -> None:
+        self.is_pending = True
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            thread = threading.Thread(target=self._keep_trying, name="callcache-recovery", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is shutting down, or is out of threads
+                return
+            self._thread = thread
+
+    def _keep_trying(self) -> None:
+        io = self._make_io()
+        while not self._stopped.wait(random.uniform(*RETRY_SECONDS)):  # noqa: S311
+            try:
+                run(self.replay(io))
+            except (RedisFault, redis_errors.RedisError) as fault:
+                logger.debug("redis=%s recovery=waits error=%s", self._server, type(fault).__name__)
+            with self._lock:
+                self._look()
+                if not self.is_pending:
+                    self._thread = None
+                    return
+
+    def _remembered(self) -> list[tuple[bytes, int]]:
+        with self._lock:
+            return list(self._lost.items())
+
+    def _made_good(self, lost: Sequence[tuple[bytes, int]], replies: Sequence[Any]) -> None:
+        """Forget what was carried out, unless it was lost again meanwhile."""
+        if any(isinstance(reply, redis_errors.ResponseError) for reply in replies):
+            return  # a replica, or a user who may not: it stays remembered
+        with self._lock:
+            for key, number in lost:
+                if self._lost.get(key) == number:
+                    del self._lost[key]
+            self._look()
+
+    def _look(self) -> None:
+        if self.is_pending and not self._lost and not self._globs:
+            self.is_pending = False
+            logger.info("redis=%s lost_writes=made_good", self._server)
+
+
+def _deletions(lost: Sequence[tuple[bytes, int]]) -> list[bytes]:
+    keys = [key for key, _ in lost]
+    return [commands.of_keys(b"UNLINK", keys[at : at + AT_ONCE]) for at in range(0, len(keys), AT_ONCE)]
+
+
+async def _delete_matching(io: Io, glob: bytes) -> None:
+    cursor: Any = b"0"
+    while True:
+        scan = commands.command("SCAN", cursor, "MATCH", glob, "COUNT", SCAN_COUNT)
+        cursor, page = _answer(await io.ask(scan, _now(), reads=True))
+        values = [key for key in page if not key.startswith(ROOT)]
+        if values:
+            _answer(await io.ask(commands.of_keys(b"UNLINK", values), _now()))
+        if cursor == b"0":
+            return
+
+
+def _answer(reply: Any) -> Any:
+    if isinstance(reply, redis_errors.ResponseError):
+        raise reply
+    return reply
