@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from django_callcache.cache.backend import CallCache
+from django_callcache.cache.value_keys import escape_glob
 
-__all__ = ["CallCache"]
+__all__ = ["CallCache", "escape_glob"]

@@ -26,6 +26,7 @@ from django_callcache.codec import Codec, DictionaryRecords
 from django_callcache.conf import SOURCES, CacheOptions
 from django_callcache.outbox.processes import ProcessReport
 from django_callcache.redis_keys import RedisKeys
+from django_callcache.signals import are_reads_heard, when_changed
 from django_callcache.ttl import Decision, HourlyProfile, Policy
 
 
@@ -44,6 +45,8 @@ class CallCache(RedisCache):
     """
 
     _native: tuple[asyncio.AbstractEventLoop, Operations] | None = None
+    _is_heard = False
+    """Whether somebody listens to hits and misses: those of the near cache are told by `Operations.read`."""
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
         self._near: NearCache | None = None  # until the first call that reaches Redis
@@ -76,7 +79,8 @@ class CallCache(RedisCache):
     def _operations(self, io: Io) -> Operations:
         keep_flushing()
         operations = Operations(self._runtime, io, self._value_keys)
-        self._near = operations.near
+        self._is_heard = are_reads_heard()
+        self._near = None if self._is_heard else operations.near
         return operations
 
     @property
@@ -117,7 +121,10 @@ class CallCache(RedisCache):
                 value = near.copied(entry, MISSING)
                 if value is not MISSING:
                     return value
-        return run(self.blocking.fetch(key, version, default, default))
+        operations = self.blocking
+        if self._is_heard:
+            return run(operations.read(key, version, default, default))
+        return run(operations.fetch(key, version, default, default))
 
     async def aget(self, key: Key, default: Any = None, version: int | None = None) -> Any:
         """The value at a key, or ``default`` where there is none."""
@@ -126,7 +133,10 @@ class CallCache(RedisCache):
             value = near.get(key, default, MISSING)
             if value is not MISSING:
                 return value
-        return await self.native.fetch(key, version, default, default)
+        operations = self.native
+        if self._is_heard:
+            return await operations.read(key, version, default, default)
+        return await operations.fetch(key, version, default, default)
 
     set, aset = faces(Operations.set)
     add, aadd = faces(Operations.add)
@@ -300,6 +310,14 @@ class CallCache(RedisCache):
 
 _in_use: weakref.WeakSet[CallCache] = weakref.WeakSet()
 """Objects that have been used: tests that override settings expect them to follow."""
+
+
+def _follow_receivers() -> None:
+    for cache in list(_in_use):
+        cache._forget("blocking")
+
+
+when_changed(_follow_receivers)
 
 
 @receiver(setting_changed)

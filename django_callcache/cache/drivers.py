@@ -18,6 +18,7 @@ from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.connections import Connections
 from django_callcache.cache.faults import may_repeat, noted_fault
 from django_callcache.cache.tracking import KeyTracking
+from django_callcache.signals import CacheSignal
 
 Result = TypeVar("Result")
 
@@ -57,6 +58,10 @@ class Io(Protocol):
 
     async def call(self, factory: Callable[[], Any]) -> Any:
         """Run the user's code."""
+        ...
+
+    async def tell(self, signal: CacheSignal, sender: str, **details: Any) -> None:
+        """Send a signal to who listens."""
         ...
 
 
@@ -201,6 +206,10 @@ class BlockingIo:
             _discard(result)
             raise TypeError("The factory returned an awaitable; use the a… method of the same name.")
         return result
+
+    async def tell(self, signal: CacheSignal, sender: str, **details: Any) -> None:
+        """See `Io.tell`."""
+        signal.tell(sender, **details)
 
     def _failed(
         self,

@@ -21,6 +21,7 @@ from django_callcache.cache.drivers import FirstThings
 from django_callcache.cache.faults import fault_of, may_repeat, noted_fault
 from django_callcache.cache.tracking import KeyTracking, Tracked
 from django_callcache.exceptions import RedisFault
+from django_callcache.signals import CacheSignal
 
 OpenConnection = Callable[[], Awaitable[Any]]
 
@@ -92,6 +93,10 @@ class AsyncIo:
         """Run the user's code, plain or asynchronous."""
         result = factory()
         return await result if inspect.isawaitable(result) else result
+
+    async def tell(self, signal: CacheSignal, sender: str, **details: Any) -> None:
+        """See `Io.tell`."""
+        await signal.atell(sender, **details)
 
     async def close(self) -> None:
         """Close the connection; the next command opens another."""

@@ -31,6 +31,7 @@ from django_callcache.exceptions import (
 )
 from django_callcache.lua import Script
 from django_callcache.outbox.dirty import RECORD_WRITE
+from django_callcache.signals import CacheSignal, cache_deleted, cache_invalidated, cache_written
 
 Fallback = TypeVar("Fallback")
 
@@ -168,6 +169,15 @@ class OperationsBase:
             near.drop(key)
         elif (same := self._value_keys.default_key(key, version)) is not None:
             near.drop(same)
+
+    async def _tell(self, signal: CacheSignal, key: Key, version: int | None, **details: Any) -> None:
+        """Send a signal about a key; to be asked for only where somebody listens."""
+        version = self._value_keys.version if version is None else version
+        await self._io.tell(signal, self._runtime.alias, key=key, version=version, **details)
+
+    async def _tell_all(self, kind: str, names: tuple[str, ...], removed: int | None) -> None:
+        """Send `cache_invalidated`; to be asked for only where somebody listens."""
+        await self._io.tell(cache_invalidated, self._runtime.alias, kind=kind, names=names, removed=removed)
 
     def _write(self, command: bytes, started: int, *redis_keys: bytes) -> Awaitable[Any]:
         """Send a write; announce it in the same round trip where near caches hear of it in no other way."""
@@ -318,6 +328,10 @@ class OperationsBase:
             self._written(key, version)
         if operation in _COUNTED_AS:
             prefix.counts.wrote(_COUNTED_AS[operation], now() - started)
+        if operation == b"delete" and cache_deleted.receivers:
+            await self._tell(cache_deleted, key, version)
+        elif cache_written.receivers and _has_written(operation, reply):
+            await self._tell(cache_written, key, version)
         return reply
 
     def _recorded(self, reply: Any, prefix: Prefix) -> Any:
@@ -353,3 +367,10 @@ class OperationsBase:
     def _contended(self, prefix: Prefix, key: Key) -> RuntimeError:
         prefix.counts.slots[ERRORS] += 1
         return RuntimeError(f"Other writers kept changing {key!r}; nothing was written.")
+
+
+def _has_written(operation: bytes, reply: Any) -> bool:
+    """Tell by the reply whether a recorded operation has changed the value."""
+    if operation == b"incr":
+        return reply is not None
+    return operation not in {b"delete", b"touch"} and bool(reply == 1)

@@ -19,6 +19,7 @@ from django_callcache.cache.value_keys import Key
 from django_callcache.codec import Tagged
 from django_callcache.exceptions import RedisFault, RedisRefused
 from django_callcache.outbox.dirty import RECORD_WRITE
+from django_callcache.signals import are_reads_heard, cache_deleted, cache_hit, cache_miss, cache_written
 
 READ_CHUNK = 1000
 """Keys in one command: more would hold up everybody else's."""
@@ -43,7 +44,26 @@ class BatchOperations(TagOperations):
     async def get_many(self, keys: Iterable[Key], version: int | None = None) -> dict[Key, Any]:
         """The values of those keys that have one, by the caller's keys."""
         found: dict[Key, Any] = {}
+        if not are_reads_heard():
+            await self._get_many(keys, version, found)
+            return found
+        keys = list(dict.fromkeys(keys))
+        asked = await self._get_many(keys, version, found)
+        if asked is None:  # Redis failed: nobody knows what is not found
+            return found
+        for key in keys:
+            signal = cache_hit if key in found else cache_miss
+            if signal.receivers:
+                await self._tell(signal, key, version, near=key not in asked)
+        return found
+
+    async def _get_many(
+        self, keys: Iterable[Key], version: int | None, found: dict[Key, Any]
+    ) -> set[Key] | None:
+        """Put the values there are into ``found``; return the keys asked for in Redis, None if it failed."""
+        asked: set[Key] = set()
         for chunk in _chunks(self._not_near(keys, version, found), READ_CHUNK):
+            asked.update(chunk)
             started = now()
             redis_keys = [self._redis_key(key, version) for key in chunk]
             prefixes = [self._prefix(key) for key in chunk]
@@ -55,7 +75,7 @@ class BatchOperations(TagOperations):
                 if tagged:
                     await self._untag(values, tagged, started)
             except RedisFault as fault:
-                return self._degraded(fault, prefixes[0], found)
+                return self._degraded(fault, prefixes[0], None)
             elapsed = (now() - started) // len(chunk)
             for at, (key, prefix, reply, value) in enumerate(
                 zip(chunk, prefixes, replies, values, strict=True)
@@ -66,8 +86,8 @@ class BatchOperations(TagOperations):
                 if value is not MISSING:
                     found[key] = value
             if self._dictionaries.wanted and await self._learns():
-                found |= await self.get_many([key for key in chunk if key not in found], version)
-        return found
+                await self._get_many([key for key in chunk if key not in found], version, found)
+        return asked
 
     async def _untag(self, values: list[Any], places: Sequence[int], started: int) -> None:
         """Put values in place of what is `Tagged`: `MISSING` where a tag was dropped."""
@@ -156,6 +176,8 @@ class BatchOperations(TagOperations):
                     failed.append(write.key)
                 else:
                     write.prefix.counts.slots[SETS] += 1
+                    if cache_written.receivers:
+                        await self._tell(cache_written, write.key, version)
         return failed
 
     async def _stamps_of_all(
@@ -192,6 +214,8 @@ class BatchOperations(TagOperations):
                 removed += await self._deleted(portion, version)
             for write in writes:
                 write.prefix.counts.slots[DELETES] += 1
+                if cache_deleted.receivers:
+                    await self._tell(cache_deleted, write.key, version)
         return removed
 
     async def touch_many(

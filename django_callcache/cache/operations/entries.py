@@ -16,6 +16,7 @@ from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
 from django_callcache.codec import Tagged
 from django_callcache.exceptions import RedisFault, RedisRefused
+from django_callcache.signals import are_reads_heard, cache_deleted, cache_hit, cache_miss, cache_written
 
 
 class EntryOperations(TagOperations):
@@ -24,9 +25,12 @@ class EntryOperations(TagOperations):
     async def read(self, key: Key, version: int | None, missing: Any, failed: Any) -> Any:
         """The value at a key; ``missing`` where there is none, ``failed`` where Redis failed and may."""
         if version is None and self.near is not None and type(key) is str:
-            value = self.near.get(key, missing, FAILED)
+            value = self.near.get(key, MISSING, FAILED)
             if value is not FAILED:
-                return value
+                if are_reads_heard():
+                    signal = cache_miss if value is MISSING else cache_hit
+                    await self._tell(signal, key, version, near=True)
+                return missing if value is MISSING else value
         return await self.fetch(key, version, missing, failed)
 
     async def fetch(self, key: Key, version: int | None, missing: Any, failed: Any) -> Any:
@@ -51,8 +55,12 @@ class EntryOperations(TagOperations):
             if self._dictionaries.wanted and await self._learns():
                 return await self.read(key, version, missing, failed)
             prefix.counts.read(text, MISSES, now() - started)
+            if cache_miss.receivers:
+                await self._tell(cache_miss, key, version, near=False)
             return missing
         prefix.counts.read(text, HITS, now() - started)
+        if cache_hit.receivers:
+            await self._tell(cache_hit, key, version, near=False)
         return value
 
     async def _fetch_checked(self, prefix: Prefix, redis_key: bytes, check: bytes, started: int) -> Any:
@@ -149,7 +157,11 @@ class EntryOperations(TagOperations):
         finally:
             self._written(key, version)
         prefix.counts.wrote(SETS, now() - started)
-        return reply is not None
+        if reply is None:
+            return False
+        if cache_written.receivers:
+            await self._tell(cache_written, key, version)
+        return True
 
     async def add(
         self,
@@ -184,6 +196,8 @@ class EntryOperations(TagOperations):
         finally:
             self._written(key, version)
         prefix.counts.wrote(SETS, now() - started)
+        if has_stored and cache_written.receivers:
+            await self._tell(cache_written, key, version)
         return has_stored
 
     async def delete(self, key: Key, version: int | None = None) -> bool:
@@ -200,6 +214,8 @@ class EntryOperations(TagOperations):
         finally:
             self._written(key, version)
         prefix.counts.wrote(DELETES, now() - started)
+        if cache_deleted.receivers:
+            await self._tell(cache_deleted, key, version)
         return bool(reply)
 
     async def has_key(self, key: Key, version: int | None = None) -> bool:

@@ -15,6 +15,7 @@ from django_callcache.cache.operations.tags import start_of
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import RedisFault
+from django_callcache.signals import cache_written
 
 
 class LifetimeOperations(EntryOperations):
@@ -130,6 +131,8 @@ class LifetimeOperations(EntryOperations):
                     names, arguments = (old_key, new_key), (blob, moved)
                     has_moved = self._checked(await self._run_script(MOVE, names, arguments, now()))
                 if has_moved:
+                    if cache_written.receivers and not (prefix.is_synced and delta):
+                        await self._tell(cache_written, key, current + delta)
                     return current + delta
         except RedisFault as fault:
             return self._unwritten(fault, prefix, current)

@@ -14,6 +14,7 @@ from django_callcache.cache.operations.entry_scripts import INCREMENT, REPLACE
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import RedisFault
+from django_callcache.signals import cache_written
 
 
 class NumberOperations(EntryOperations):
@@ -60,6 +61,10 @@ class NumberOperations(EntryOperations):
                 return await self.incr(key, delta, version)
             return delta
         prefix.counts.wrote(SETS, now() - started)
+        if (
+            cache_written.receivers and not prefix.is_synced
+        ):  # of a synced one it was told when it was recorded
+            await self._tell(cache_written, key, version)
         return reply
 
     async def decr(self, key: Key, delta: float = 1, version: int | None = None) -> Any:

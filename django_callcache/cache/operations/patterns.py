@@ -9,6 +9,7 @@ from django_callcache.cache import commands
 from django_callcache.cache.operations.base import OperationsBase, now
 from django_callcache.cache.value_keys import escape_glob
 from django_callcache.exceptions import RedisFault, RedisUnavailable
+from django_callcache.signals import cache_invalidated
 
 SCAN_COUNT = 500
 """Keys that Redis looks at in one step; with 2,000 other clients waited 28 ms, with 500 under 7."""
@@ -31,21 +32,26 @@ class PatternOperations(OperationsBase):
         pushed is pushed.
 
         Args:
-            pattern: Over keys as callers write them.
+            pattern: Over keys as callers write them; `escape_glob` makes a literal of a text.
             version: Left out, the alias's ``VERSION``.
             prefix: Another ``KEY_PREFIX`` than the alias's.
             itersize: Keys looked at in one step; left out, 500.
-            progress: Called after each step with the number deleted so far.
+            progress: Called after each step with the number deleted so far. What it raises ends the
+                deletion there, and so does the cancellation of a task.
+
+        Raises:
+            ValueError: ``itersize`` is not positive.
         """
-        glob = self._value_keys.pattern(pattern, version, prefix)
-        removed, fault = await self._delete_matching(glob, itersize or SCAN_COUNT, progress)
-        return removed if fault is None else self._degraded(fault, self._prefix(""), removed)
+        removed, fault = await self._delete_pattern(pattern, version, prefix, itersize, progress)
+        return await self._dropped("pattern", (pattern,), removed, fault)
 
     async def delete_prefix(
         self, prefix: str, version: int | None = None, progress: Callable[[int], object] | None = None
     ) -> int:
         """Delete the keys that begin with a literal text; see `delete_pattern`."""
-        return await self.delete_pattern(escape_glob(prefix) + "*", version, progress=progress)
+        pattern = escape_glob(prefix) + "*"
+        removed, fault = await self._delete_pattern(pattern, version, None, None, progress)
+        return await self._dropped("prefix", (prefix,), removed, fault)
 
     async def clear(self, progress: Callable[[int], object] | None = None) -> bool:
         """Delete every value of this alias, all versions, and nothing else; tell whether it was done.
@@ -54,13 +60,14 @@ class PatternOperations(OperationsBase):
         there is `flush_db`.
         """
         glob = self._value_keys.everything()
-        _, fault = await self._delete_matching(glob, SCAN_COUNT, progress)
-        return True if fault is None else self._degraded(fault, self._prefix(""), False)
+        removed, fault = await self._delete_matching(glob, SCAN_COUNT, progress)
+        await self._dropped("clear", (), removed, fault)
+        return fault is None
 
     async def flush_db(self) -> bool:
         """Delete the whole Redis database, whoever its keys belong to, the outbox included."""
         try:
-            return bool(self._checked(await self._write(commands.command("FLUSHDB", "ASYNC"), now())))
+            done = bool(self._checked(await self._write(commands.command("FLUSHDB", "ASYNC"), now())))
         except RedisFault as fault:
             if isinstance(fault, RedisUnavailable):
                 self._runtime.recovery.remember_glob(self._value_keys.everything())
@@ -68,9 +75,12 @@ class PatternOperations(OperationsBase):
         finally:
             if self._runtime.near is not None:
                 self._runtime.near.empty()
+        if cache_invalidated.receivers:
+            await self._tell_all("flush", (), None)
+        return done
 
     async def keys(self, search: str = "*", version: int | None = None) -> list[str]:
-        """The keys that match a glob, each once."""
+        """The keys that match a glob, each once. All are held in memory; `iter_keys` holds a step's."""
         return list(dict.fromkeys([key async for key in self.iter_keys(search, version=version)]))
 
     async def iter_keys(
@@ -80,10 +90,13 @@ class PatternOperations(OperationsBase):
 
         Keys that are written or deleted meanwhile may or may not be among them, and one may come
         twice while Redis resizes its table.
+
+        Raises:
+            ValueError: ``itersize`` is not positive.
         """
         glob = self._value_keys.pattern(search, version)
         try:
-            async for page in self._scan(glob, itersize or SCAN_COUNT):
+            async for page in self._scan(glob, _step(itersize)):
                 for redis_key in page:
                     yield self._value_keys.caller_key(redis_key)
         except RedisFault as fault:
@@ -98,6 +111,25 @@ class PatternOperations(OperationsBase):
         except RedisFault as fault:
             return self._degraded(fault, self._prefix(""), total)
         return total
+
+    async def _delete_pattern(
+        self,
+        pattern: str,
+        version: int | None,
+        prefix: str | None,
+        itersize: int | None,
+        progress: Callable[[int], object] | None,
+    ) -> tuple[int, RedisFault | None]:
+        glob = self._value_keys.pattern(pattern, version, prefix)
+        return await self._delete_matching(glob, _step(itersize), progress)
+
+    async def _dropped(
+        self, kind: str, names: tuple[str, ...], removed: int, fault: RedisFault | None
+    ) -> int:
+        """The number deleted, told to who listens; what had ended it may be raised."""
+        if cache_invalidated.receivers:
+            await self._tell_all(kind, names, removed)
+        return removed if fault is None else self._degraded(fault, self._prefix(""), removed)
 
     async def _delete_matching(
         self, glob: bytes, itersize: int, progress: Callable[[int], object] | None
@@ -130,3 +162,11 @@ class PatternOperations(OperationsBase):
                 yield own
             if cursor == b"0":
                 return
+
+
+def _step(itersize: int | None) -> int:
+    if itersize is None:
+        return SCAN_COUNT
+    if itersize < 1:
+        raise ValueError(f"itersize is the number of keys looked at in one step, not {itersize!r}.")
+    return itersize

@@ -24,6 +24,7 @@ from django_callcache.cache.tags import (
 from django_callcache.codec import Tagged
 from django_callcache.codec.blob import stamped_header
 from django_callcache.exceptions import RedisFault
+from django_callcache.signals import cache_invalidated
 
 DROPPED_AT_ONCE = 1000
 """Tags in one command."""
@@ -57,6 +58,8 @@ class TagOperations(OperationsBase):
                 dropped += self._checked(await self._write(unlink, now(), *chunk))
         except RedisFault as fault:
             return self._degraded(fault, self._prefix(""), dropped, [*chunk, *map(self._internal.tag, ids)])
+        if cache_invalidated.receivers:
+            await self._tell_all("tags", tags, dropped)
         return dropped
 
     def _tag_ids(self, tags: Iterable[str], *prefixes: Prefix) -> list[bytes]:
