@@ -1,4 +1,4 @@
-"""Signals of cache calls: sent from every kind of call, to both kinds of receivers, only where somebody listens."""
+"""Signals of cache calls: sent from every kind of call, and only where somebody listens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("hit", "miss", "written", "deleted", "invalidated")
 
 @pytest.fixture
 def heard():
-    """What was sent, in order, as (name, what tells it from others); the receivers are disconnected at the end."""
+    """What was sent, in order: name, sender and details. Nobody listens any more at the end."""
     told = []
     receivers = []
     for name in NAMES:
@@ -66,7 +66,7 @@ class TestReads:
 
     async def test_get__near(self, face_of, make_cache, heard):
         """Copies in the process, and known absence, are told of too, and served as before."""
-        cache = connect_link(make_cache(**OPTIONS))
+        cache = connect_link(make_cache(**OPTIONS, MAX_STALENESS=20))
         face = face_of(cache)
         cache.set("k:1", "x")
         confirm_anew(cache)
@@ -263,8 +263,8 @@ class TestReceivers:
 
 class TestNobodyListens:
     async def test_call__sends_nothing(self, face_of, make_cache, monkeypatch):
-        """Without receivers no signal is so much as begun, also of calls made before and after somebody listened."""
-        face = face_of(connect_link(make_cache(**OPTIONS)))
+        """Without receivers no signal is so much as begun, before anybody listened and after."""
+        face = face_of(connect_link(make_cache(**OPTIONS, MAX_STALENESS=20)))
         begun = []
         monkeypatch.setattr(signals.CacheSignal, "tell", lambda *_, **named: begun.append(named))
 
