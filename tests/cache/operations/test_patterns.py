@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import warnings
+from random import Random
 
 import pytest
 from django.core.cache.backends.base import InvalidCacheKey
 
+from django_callcache.cache import escape_glob
 from django_callcache.outbox.dirty import DirtyEntries
 
 NAMES = [
@@ -237,3 +240,105 @@ class TestFlushDb:
         assert redis_client.dbsize() == 1
         assert await face.flush_db() is True
         assert redis_client.dbsize() == 0
+
+
+SPECIAL = "[]*?\\^-{}!:ab\n é\"'\x00漢"
+
+
+def hostile_names(random, number, stem):
+    """Names that begin with a stem, of characters that mean something to somebody."""
+    names = set()
+    while len(names) < number:
+        names.add(stem + "".join(random.choices(SPECIAL, k=random.randint(0, 12))))
+    return sorted(names)
+
+
+class TestTenThousandHostileNames:
+    STEMS = ("camp[a-z]*:", "camp", "c\\", "[", "*", "a?b\\*:", "^[", "ca\\[mp", "]", "\\\\")
+
+    @pytest.fixture(params=["t", "t*[a]\\"])
+    def planted(self, request, make_cache, session_redis):
+        """A cache with 10,000 names, a thousand under each stem, and other people's keys around it."""
+        random = Random(request.param)
+        cache = make_cache(KEY_PREFIX=request.param)
+        names = [name for stem in self.STEMS for name in hostile_names(random, 1000, stem)]
+        cache.set_many(dict.fromkeys(names, 1))
+        cache.set_many(dict.fromkeys(names[::10], 1), version=2)
+        others = [f"{prefix}:1:{name}" for prefix in ("tt", "t*", "ta", "t*[a]") for name in names[::40]]
+        session_redis.mset(dict.fromkeys(others, 1))
+        return cache, set(names), session_redis.dbsize()
+
+    def test_delete_prefix__exactly_its_own(self, planted, session_redis):
+        """Each prefix takes all keys that begin with it, and none else: of this version, of this alias."""
+        cache, names, size = planted
+        assert len(names) >= 9000
+        assert set(cache.keys()) == names
+        for stem in self.STEMS:
+            own = {name for name in names if name.startswith(stem)}
+            assert cache.delete_prefix(stem) == len(own)
+            names -= own
+            size -= len(own)
+            assert session_redis.dbsize() == size
+        assert names == set(cache.keys()) == set()
+        assert cache.count(version=2) > 900
+
+    def test_delete_pattern__exactly_its_own(self, planted, session_redis):
+        """Globs around escaped texts take what a regular expression says they should."""
+        cache, names, size = planted
+        for stem in self.STEMS:
+            for glob, expression in (
+                (f"{escape_glob(stem)}?", f"{re.escape(stem)}."),
+                (f"{escape_glob(stem)}*[ab]", f"{re.escape(stem)}.*[ab]"),
+                (f"*{escape_glob(stem)}[^a-z]*", f".*{re.escape(stem)}[^a-z].*"),
+                (f"{escape_glob(stem)}*{escape_glob('*')}", f"{re.escape(stem)}.*\\*"),
+            ):
+                # Redis counts bytes where an expression counts characters.
+                wanted = re.compile(expression.encode(), re.DOTALL)
+                own = {name for name in names if wanted.fullmatch(name.encode())}
+                assert cache.delete_pattern(glob) == len(own), glob
+                names -= own
+                size -= len(own)
+        assert set(cache.keys()) == names
+        assert session_redis.dbsize() == size
+
+
+class TestInterruption:
+    def test_delete_pattern__progress_raises(self, make_cache):
+        """What `progress` raises ends the deletion; the rest stays, and the next call goes on."""
+        cache = make_cache()
+        cache.set_many(dict.fromkeys(map(str, range(3000)), 1))
+
+        def enough(removed):
+            if removed > 500:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            cache.delete_pattern("*", itersize=100, progress=enough)
+        left = cache.count()
+        assert 0 < left < 2500
+        assert cache.delete_pattern("*") == left
+
+    async def test_adelete_pattern__cancelled(self, make_cache):
+        """A task that is cancelled stops after the step under way."""
+        cache = make_cache()
+        await cache.aset_many(dict.fromkeys(map(str, range(3000)), 1))
+        task = asyncio.current_task()
+
+        def cancel(removed):
+            if removed > 500:
+                task.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await cache.adelete_pattern("*", itersize=100, progress=cancel)
+        task.uncancel()
+        left = await cache.acount()
+        assert 0 < left < 2500
+        assert await cache.adelete_pattern("*") == left
+
+    @pytest.mark.parametrize("itersize", [0, -1])
+    async def test_itersize__refused(self, face, itersize):
+        """A step of no keys is refused."""
+        with pytest.raises(ValueError, match="itersize"):
+            await face.delete_pattern("*", itersize=itersize)
+        with pytest.raises(ValueError, match="itersize"):
+            await face.iter_keys("*", itersize=itersize)
