@@ -37,15 +37,15 @@ def check_caches(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             yield checks.Error(f"{where}: {error}", id="callcache.E021")
             continue
         if rule.alias not in ours:
-            if rule.prefixes:
+            if rule.tags or rule.prefixes:
                 yield checks.Error(
-                    f"{where} has prefixes, which the backend of {rule.alias!r} cannot delete.",
+                    f"{where} has tags or prefixes, which the backend of {rule.alias!r} does not know.",
                     hint="Give keys, or name a cache of this backend.",
                     id="callcache.E022",
                 )
             continue
         synced = tuple(each.prefix for each in ours[rule.alias].options.rules if each.sync is not None)
-        for template in rule.templates:
+        for template in (*rule.keys, *rule.prefixes):
             if template.literal.startswith(synced):
                 yield checks.Error(
                     f"{where} deletes {template.text!r}, whose prefix has sync: so would the remote store.",

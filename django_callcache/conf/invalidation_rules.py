@@ -44,6 +44,8 @@ class InvalidationRule:
     """Label of the model. It is the key of the table."""
     keys: Annotated[tuple[KeyTemplate, ...], ReadBy(read_templates)] = ()
     """Keys that are deleted."""
+    tags: Annotated[tuple[KeyTemplate, ...], ReadBy(read_templates)] = ()
+    """Tags whose entries are dropped, one cost for any number of them."""
     prefixes: Annotated[tuple[KeyTemplate, ...], ReadBy(read_prefixes)] = ()
     """Prefixes whose keys are deleted; slow where Redis holds many keys."""
     alias: str = "default"
@@ -52,7 +54,7 @@ class InvalidationRule:
     @property
     def templates(self) -> tuple[KeyTemplate, ...]:
         """Every text of the rule."""
-        return (*self.keys, *self.prefixes)
+        return (*self.keys, *self.tags, *self.prefixes)
 
 
 def make_rule(model: str, stated: Mapping[str, object], where: str) -> InvalidationRule:
@@ -62,8 +64,8 @@ def make_rule(model: str, stated: Mapping[str, object], where: str) -> Invalidat
         ImproperlyConfigured: For an unknown name or a value that cannot be.
     """
     rule = InvalidationRule(model=model, **read_fields(InvalidationRule, stated, where))
-    if not (rule.keys or rule.prefixes):
-        raise ImproperlyConfigured(f"{where} names nothing that becomes stale: give keys or prefixes.")
+    if not rule.templates:
+        raise ImproperlyConfigured(f"{where} names nothing that becomes stale: give keys, tags or prefixes.")
     return rule
 
 

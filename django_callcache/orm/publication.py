@@ -18,12 +18,15 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 
+KINDS = ("keys", "tags", "prefixes")
+
+
 class Stale(NamedTuple):
     """One thing that a change made stale."""
 
     alias: str
     kind: str
-    """"keys" or "prefixes"."""
+    """One of `KINDS`."""
     text: str
 
 
@@ -90,6 +93,8 @@ def publish(stale: Iterable[Stale]) -> None:
 
 
 def _deletions(cache: Any, kind: str, texts: list[str]) -> list[Callable[[], object]]:
+    if kind == "tags":
+        return [partial(cache.delete_tags, *texts)]
     if kind == "prefixes":
         return [partial(cache.delete_prefix, text) for text in texts]
     return [partial(cache.delete_many, texts)]

@@ -18,7 +18,7 @@ from django.db.models import BinaryField, FileField, JSONField, Model
 from django_callcache.conf import InvalidationRule
 from django_callcache.conf.parsing import did_you_mean
 from django_callcache.key_templates import KeyTemplate
-from django_callcache.orm.publication import Stale
+from django_callcache.orm.publication import KINDS, Stale
 
 Row = Mapping[str, Any]
 """Values of a row's columns, by the names of their attributes."""
@@ -39,8 +39,8 @@ class ModelRule:
 
     def stale(self, row: Row) -> Iterator[Stale]:
         """What a change of this row makes stale. Texts with the key of a row that has none are left out."""
-        for kind, templates in (("keys", self.rule.keys), ("prefixes", self.rule.prefixes)):
-            for template in templates:
+        for kind in KINDS:
+            for template in getattr(self.rule, kind):
                 if not self._lacks_key(template, row):
                     text = template.render(lambda field: row[self.attributes[field]])
                     yield Stale(self.rule.alias, kind, text)

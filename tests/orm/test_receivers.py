@@ -139,6 +139,14 @@ class TestSave:
         assert sorted(other.keys("*")) == ["calls:10:today"]
         assert len(cache.keys("calls:*")) == 3
 
+    def test_save__tags(self, stale_by, cache):
+        """Entries are dropped by the tags that the row's columns name."""
+        for number in (1, 2):
+            cache.set(f"report:{number}", 1, tags=[f"campaign-{number}", "campaigns"])
+        stale_by(crm__Campaign={"tags": ["campaign-{pk}"]})
+        campaign(1)
+        assert ("report:1" in cache, "report:2" in cache) == (False, True)
+
     def test_save__other_backend(self, stale_by):
         """Keys are deleted from a cache of another backend too."""
         caches["local"].set("campaign:1", 1)
