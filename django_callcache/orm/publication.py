@@ -17,7 +17,6 @@ from django.core.cache import caches
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-
 KINDS = ("keys", "tags", "prefixes")
 
 
