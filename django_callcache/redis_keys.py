@@ -7,6 +7,7 @@ In a Redis Cluster the keys that one script touches share a slot by a hash tag.
 
 from __future__ import annotations
 
+import re
 from binascii import crc_hqx
 from functools import cache
 from itertools import count
@@ -58,6 +59,15 @@ class RedisKeys:
     def side(self, redis_key: bytes) -> bytes:
         """Hash beside a value that outlives it: versions, estimator state, stale copy."""
         return self._side + self._tag(redis_key) + redis_key
+
+    def value_of_side(self, side: bytes) -> bytes:
+        """The value key that a side record belongs to."""
+        rest = side.removeprefix(self._side)
+        return rest[rest.index(b"}") + 1 :] if self._clustered else rest
+
+    def sides(self) -> bytes:
+        """A glob that every side record matches."""
+        return re.sub(rb"([\\*?\[\]])", rb"\\\1", self._side) + b"*"
 
     def lease(self, redis_key: bytes) -> bytes:
         """Token of whoever computes the value."""
@@ -118,17 +128,17 @@ class RedisKeys:
         """String: the id of this Redis in the eyes of the remote store."""
         return self._sync + b"origin"
 
-    def epoch(self) -> bytes:
-        """String: set once; missing when the server came back empty."""
-        return self._sync + b"epoch"
-
     def cursor(self, namespace: str) -> bytes:
-        """String: how far the remote changes of a namespace were pulled."""
+        """Hash: how far the remote changes of a namespace were pulled."""
         return self._sync + b"cursor:" + namespace.encode()
 
     def near_channel(self) -> bytes:
         """Channel: which values were written, where the server itself does not announce it."""
         return self.root + b"near"
+
+    def garbage(self) -> bytes:
+        """String: there for as long as the remote store's garbage was collected lately."""
+        return self._sync + b"garbage"
 
     def loop_lease(self) -> bytes:
         """String: token of the loop that works at this moment."""

@@ -259,6 +259,15 @@ class TestSync:
         settings = {"SYNC": {"REMOTE": "supabase", "NAMESPACE": "x" * 125}}
         assert ids({"default": synced()}, settings) == []
         assert ids({"calls": synced()}, settings) == ["E011"]
+
+    @pytest.mark.parametrize(
+        "path", ["no.such.merge", "tests.sync.merging.none", "tests.sync.merging.__doc__"]
+    )
+    def test_check_strategies(self, path):
+        """A function that a rule names has to be there."""
+        settings = {"SYNC": {"NAMESPACE": "crm", "REMOTE": "supabase"}}
+        found = ids({"calls": synced(RULES={"call:": {"sync": path}})}, settings)
+        assert found == ["E018"]
         assert ids({"calls": synced(ALIAS="default")}, settings) == []
 
     def test_check_remote__unknown_database(self):

@@ -423,8 +423,9 @@ class TestRules:
             ({"a:": {"ttl": 0}}, '["a:"]["ttl"] is 0: give seconds above 0, None'),
             ({"a:": {"ttl": True}}, '["ttl"] is True: give seconds above 0, None'),
             ({"a:": {"ttl": "peak"}}, "or a policy ('fixed', 'peak-hour'). Did you mean 'peak-hour'?"),
-            ({"a:": {"sync": "manual"}}, "[\"sync\"] is 'manual': give one of 'lww'."),
-            ({"a:": {"sync": True}}, "[\"sync\"] is True: give one of 'lww'."),
+            ({"a:": {"sync": "manul"}}, "[\"sync\"] is 'manul': give one of 'lww', 'local', 'remote'"),
+            ({"a:": {"sync": "manul"}}, "Did you mean 'manual'?"),
+            ({"a:": {"sync": True}}, "[\"sync\"] is True: give one of 'lww', 'local', 'remote'"),
         ],
     )
     def test_rules__refused(self, rules, message):

@@ -38,6 +38,7 @@ FLOORS = (
         "metrics",
         "admin",
         "maintenance",
+        "replication",
         "contrib",
         "templatetags",
         "orm",

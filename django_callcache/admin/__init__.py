@@ -9,15 +9,27 @@ from django_callcache.admin.histories import (
     CacheOperationAdmin,
     CacheStatAdmin,
     CompressionDictionaryAdmin,
+    SyncConflictAdmin,
+    SyncRejectionAdmin,
     SyncRunAdmin,
 )
 from django_callcache.admin.pages import DashboardAdmin
-from django_callcache.models import CacheOperation, CacheStat, CompressionDictionary, Dashboard, SyncRun
+from django_callcache.models import (
+    CacheOperation,
+    CacheStat,
+    CompressionDictionary,
+    Dashboard,
+    SyncConflict,
+    SyncRejection,
+    SyncRun,
+)
 
 PAGES = {
     Dashboard: DashboardAdmin,
     CacheStat: CacheStatAdmin,
     SyncRun: SyncRunAdmin,
+    SyncConflict: SyncConflictAdmin,
+    SyncRejection: SyncRejectionAdmin,
     CompressionDictionary: CompressionDictionaryAdmin,
     CacheOperation: CacheOperationAdmin,
 }

@@ -21,7 +21,14 @@ from django_callcache.admin.filters import AliasFilter, PeriodFilter, PrefixFilt
 from django_callcache.admin.frame import may_audit
 from django_callcache.admin.numbers import duration, number, percent
 from django_callcache.conf import get_settings
-from django_callcache.models import CacheOperation, CacheStat, CompressionDictionary, SyncRun
+from django_callcache.models import (
+    CacheOperation,
+    CacheStat,
+    CompressionDictionary,
+    SyncConflict,
+    SyncRejection,
+    SyncRun,
+)
 from django_callcache.stats.series import Totals, percentile
 
 if TYPE_CHECKING:
@@ -146,6 +153,7 @@ class SyncRunAdmin(ReadOnly):
         "duration",
         "pushed",
         "deleted",
+        "pulled",
         "conflicts",
         "rejected",
         "backlog",
@@ -223,6 +231,63 @@ class CacheOperationAdmin(ReadOnly):
     @admin.display(description=_("duration"))
     def duration(self, operation: CacheOperation) -> str:
         return duration(operation.duration_seconds)
+
+
+class SyncRejectionAdmin(ReadOnly):
+    """Entries that the remote store refuses."""
+
+    date_hierarchy = "rejected_at"
+    list_display = ("rejected_at", "alias", "key_text", "deleted", "reason")
+    list_display_links = ("rejected_at",)
+    list_filter = ("alias",)
+    ordering = ("-rejected_at",)
+    fields = (
+        "alias",
+        "key_text",
+        "rejected_at",
+        "reason",
+        "version",
+        "remote_version",
+        "deleted",
+        "expires_at",
+    )
+    readonly_fields = fields
+
+    def may_view(self, user: Any) -> bool:
+        return may(user, Power.VIEW_KEYS)
+
+    @admin.display(description=_("key"), ordering="key")
+    def key_text(self, rejection: SyncRejection) -> str:
+        return synced_key(rejection.key)
+
+
+class SyncConflictAdmin(ReadOnly):
+    """Keys written on both sides whose conflict a person decides."""
+
+    date_hierarchy = "found_at"
+    list_display = ("found_at", "alias", "key_text", "remote_origin", "decision", "decided_by")
+    list_display_links = ("found_at",)
+    list_filter = ("alias", "decision")
+    ordering = ("-found_at",)
+    fields = (
+        "alias", "key_text", "found_at", "reason",
+        "local_version", "local_deleted", "local_expires_at",
+        "remote_version", "remote_order", "remote_origin", "remote_deleted", "remote_expires_at",
+        "decision", "decided_at", "decided_by",
+    )  # fmt: skip
+    readonly_fields = fields
+
+    def may_view(self, user: Any) -> bool:
+        return may(user, Power.VIEW_KEYS)
+
+    @admin.display(description=_("key"), ordering="key")
+    def key_text(self, conflict: SyncConflict) -> str:
+        return synced_key(conflict.key)
+
+
+def synced_key(remote_key: str) -> str:
+    """A key of the remote store, unless the pages may not show it."""
+    return "\N{EN DASH}" if is_denied(remote_key.partition(":")[2]) else code(remote_key)
 
 
 def code(text: str) -> str:

@@ -41,10 +41,13 @@ class Announcer:
         """
         if self._is_refused or (not self.is_heard and at < self._probe_at):
             return None
+        message = self.message(redis_keys)
+        return None if message is None else commands.command("PUBLISH", self.channel, message)
+
+    def message(self, redis_keys: Iterable[bytes]) -> bytes | None:
+        """What to publish of a write; None where nobody can hold a copy of these keys."""
         near = [key for key in redis_keys if key.startswith(self._prefixes)]
-        if redis_keys and not near:
-            return None
-        return commands.command("PUBLISH", self.channel, msgspec.msgpack.encode(near))
+        return None if redis_keys and not near else msgspec.msgpack.encode(near)
 
     def announced(self, reply: Any, at: int) -> None:
         """Take note of how many listeners heard it, or that this client may not publish."""

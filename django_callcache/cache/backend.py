@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from time import monotonic_ns
 from typing import Any
@@ -23,7 +23,7 @@ from django_callcache.cache.operations.base import MISSING
 from django_callcache.cache.runtime import Runtime, runtime_of
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
 from django_callcache.codec import Codec, DictionaryRecords
-from django_callcache.conf import SOURCES, CacheOptions
+from django_callcache.conf import SOURCES, CacheOptions, PrefixRule
 from django_callcache.outbox.processes import ProcessReport
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.signals import are_reads_heard, when_changed
@@ -234,6 +234,28 @@ class CallCache(RedisCache):
         """A redis-py client for work off the hot path: it keeps no deadline and knows no breaker."""
         return self._runtime.client()
 
+    def redis_key(self, key: Key, version: int | None = None) -> bytes:
+        """The key that Redis holds a value under."""
+        return self._value_keys.redis_key(key, version)
+
+    def remote_key_of(self, redis_key: bytes) -> str | None:
+        """The name in the remote store of what Redis holds; None where the key function does not tell."""
+        return self._value_keys.remote_key_of(redis_key)
+
+    def announce(self, redis_keys: Iterable[bytes]) -> None:
+        """Tell near caches that these values were written through `redis_client`.
+
+        Only where the server does not tell them itself does anybody listen.
+        """
+        watch = self._runtime.watch
+        message = None if watch is None else watch.announcer.message(redis_keys)
+        if watch is None or message is None:
+            return
+        try:
+            self.redis_client().publish(watch.announcer.channel, message)
+        except redis.exceptions.NoPermissionError:
+            return  # copies end by their age then, as those of any writer here do
+
     def caller_key(self, redis_key: bytes) -> str:
         """The key as its writer spelt it, of the key that Redis holds."""
         return self._value_keys.caller_key(redis_key)
@@ -241,6 +263,10 @@ class CallCache(RedisCache):
     def codec_for(self, key: str) -> Codec:
         """What turns the values of a key into bytes and back."""
         return self._runtime.prefixes.of(key).codec
+
+    def rule_for(self, key: str) -> PrefixRule | None:
+        """The rule that holds for a key, if there is one."""
+        return self._runtime.prefixes.of(key).rule
 
     def prefix_of(self, key: str) -> str:
         """The name of the prefix whose rule, counts and dictionary hold for a key."""

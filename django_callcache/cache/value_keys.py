@@ -109,6 +109,16 @@ class ValueKeys:
         """The key under which the remote store holds an entry: ``version:key``."""
         return f"{self.version if version is None else version}:{key}".encode()
 
+    def remote_key_of(self, redis_key: bytes) -> str | None:
+        """The remote key of what Redis holds; None where the key function does not tell."""
+        text = redis_key.decode(errors="surrogateescape")
+        if self.is_default:
+            return text[len(self.key_prefix) + 1 :]
+        if self._reverse is None:
+            return None
+        key = self._reverse(text)
+        return f"{self.version}:{key}" if self.make(key, self.key_prefix, self.version) == text else None
+
     def pattern(self, search: str, version: int | None = None, prefix: str | None = None) -> bytes:
         """A glob over this alias's keys of one version, from one over callers' keys."""
         if isinstance(search, CacheKey):

@@ -23,6 +23,7 @@ CHECKS = (
     invalidation.check_models,
     invalidation.check_caches,
     sync.check_sync,
+    sync.check_strategies,
     sync.check_remote,
 )
 DEPLOY_CHECKS = (

@@ -47,6 +47,26 @@ def check_sync(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             )
 
 
+def check_strategies(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """The functions that rules name to merge two sides are there."""
+    for cache in our_caches():
+        for rule in cache.options.rules:
+            if rule.sync is None or "." not in rule.sync:
+                continue
+            try:
+                found = import_string(rule.sync)
+                reason = "" if callable(found) else "it is no function"
+            except ImportError as error:
+                reason = str(error)
+            if reason:
+                yield checks.Error(
+                    f'The rule {rule.prefix!r} of {cache.alias!r} has "sync" {rule.sync!r}, which cannot be '
+                    f"used: {reason}.",
+                    hint="Give the dotted path of a function that takes a key and its two values.",
+                    id="callcache.E018",
+                )
+
+
 def check_remote(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """The remote store that is named is there."""
     settings = usable_settings()

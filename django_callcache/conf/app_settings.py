@@ -152,6 +152,10 @@ class RetentionSettings:
     """Days that hourly statistics are kept."""
     sync_run: Count = 30
     """Days that reports of sync passes are kept."""
+    sync_rejection: Count = 365
+    """Days that rejected entries wait for a decision; afterwards they are discarded."""
+    sync_conflict: Count = 365
+    """Days that decided conflicts are kept. Open ones stay."""
     cache_operation: Count = 365
     """Days that the audit rows of the admin are kept."""
 

@@ -39,7 +39,7 @@ Serializer = Literal["pickle", "msgpack", "json"]
 CompressLevel = Annotated[int, Bounds(at_least=-7, at_most=22)]
 Threshold = Annotated[int, Bounds(at_least=0)]
 
-STRATEGIES = ("lww",)
+STRATEGIES = ("lww", "local", "remote", "newest-version", "manual")
 
 
 def read_rule_ttl(value: object, where: str) -> str | float | None:
@@ -61,8 +61,10 @@ def read_near(value: object, where: str) -> Literal["rules"] | bool:
 
 
 def read_strategy(value: object, where: str) -> str | None:
-    """Read the name of a conflict strategy."""
-    return None if value is None else read_choice(STRATEGIES, value, where)
+    """Read the name of a conflict strategy, or the dotted path of a function that merges."""
+    if value is None or (isinstance(value, str) and "." in value):
+        return value
+    return read_choice(STRATEGIES, value, where)
 
 
 def read_validate(value: object, where: str) -> object:
@@ -100,7 +102,8 @@ class PrefixRule:
     """How long entries live where the caller gives no timeout: seconds, None (they never expire), or a
     policy ("fixed", "peak-hour"). Left out, as the alias says."""
     sync: Annotated[str | None, ReadBy(read_strategy)] = None
-    """Sync with the remote store, and how a conflict is decided: "lww", the last writer wins."""
+    """Sync with the remote store, and how a conflict is decided: "lww", the last writer wins; "local";
+    "remote"; "newest-version"; "manual", by a person; or the dotted path of a function that merges."""
     serializer: Serializer | None = None
     """As the alias's SERIALIZER, for these keys."""
     compress: bool | None = None

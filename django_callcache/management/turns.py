@@ -18,6 +18,13 @@ from django_callcache.sync.remote import RemoteStore
 
 logger = logging.getLogger(__name__)
 
+ALWAYS_TOLD = ("pushed", "deleted", "pulled", "conflicts", "rejected", "unknown", "backlog")
+TOLD_IF_ANY = (
+    "kept_local", "took_remote", "merged", "parked", "refused", "unreadable",
+    "remarked", "forgotten", "resets",
+)  # fmt: skip
+"""What a line says of a pass."""
+
 
 class Turns:
     """A turn of the loop: a run for each alias, its line in the log, and a sign of life.
@@ -96,9 +103,11 @@ def facts_of(report: Report) -> dict[str, Any]:
     """Return what a line says of a run."""
     facts: dict[str, Any] = {"alias": report.alias, "outcome": report.outcome}
     if report.sync is not None:
-        names = ("pushed", "deleted", "conflicts", "rejected", "unknown", "backlog")
-        facts |= {name: getattr(report.sync, name) for name in names}
+        facts |= {name: getattr(report.sync, name) for name in ALWAYS_TOLD}
+        facts |= {name: found for name in TOLD_IF_ANY if (found := getattr(report.sync, name))}
+        facts["oldest"] = round(report.sync.oldest_seconds, 1)
         facts["seconds"] = round(report.sync.duration_seconds, 3)
+        facts["rate"] = round(report.sync.rate)
     facts["rows"] = report.collected.rows if report.collected else 0
     facts["pruned"] = report.pruned
     if report.errors:

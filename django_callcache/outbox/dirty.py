@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import redis
-from redis.exceptions import NoScriptError
 
-from django_callcache.lua import Script
+from django_callcache.lua import Script, run_script
 from django_callcache.outbox.dirty_scripts import (
     ACKNOWLEDGE,
-    APPLY_REMOTE,
     CLAIM,
     DEFER,
     PAYLOAD_FORMAT,
+    REBASE,
     RECORD_WRITE,
     REPLACE_PAYLOAD,
+    WITHDRAW,
 )
 from django_callcache.redis_keys import OutboxNames, RedisKeys
 
@@ -82,7 +82,13 @@ class DirtyEntries:
         self._keys = keys
 
     def claim(
-        self, limit: int, max_bytes: int, lease_seconds: float, *, not_after_ms: int | None = None
+        self,
+        limit: int,
+        max_bytes: int,
+        lease_seconds: float,
+        *,
+        not_after_ms: int | None = None,
+        only: Sequence[bytes] = (),
     ) -> Claim:
         """Lend the entries that are due; who does not acknowledge them in time loses them to the next claim.
 
@@ -92,6 +98,7 @@ class DirtyEntries:
             lease_seconds: How long the entries are lent.
             not_after_ms: Leave entries that fell due later than this, so that a pass over
                 keys that are written all the time comes to an end.
+            only: Redis keys of the entries that are meant; left out, all.
         """
         entries: list[DirtyEntry] = []
         now_ms = unknown = 0
@@ -105,6 +112,7 @@ class DirtyEntries:
                     round(lease_seconds * 1000),
                     "" if not_after_ms is None else not_after_ms,
                     self._keys.side_prefix(bucket),
+                    *only,
                 ),
             )
             now_ms, unknown = int(now), unknown + strange
@@ -139,54 +147,32 @@ class DirtyEntries:
         for bucket, arguments in self._by_bucket(rows).items():
             self._run(DEFER, (bucket.due, bucket.payload), (round(delay_seconds * 1000), *arguments))
 
-    def rebase(self, entry: DirtyEntry, remote_version: int) -> None:
-        """Let the next push of a key build on this remote version; 0: on none."""
-        self._call("HSET", self._keys.side(entry.redis_key), "rv", remote_version)
-
-    def apply_remote(
-        self,
-        redis_key: bytes,
-        *,
-        version: int,
-        remote_version: int,
-        blob: bytes | None = None,
-        ttl_ms: int | None = None,
-        deleted: bool = False,
-        remote_wins_ties: bool = False,
-    ) -> bool:
-        """Take what the remote store holds, without marking it dirty, unless this side wrote later.
-
-        Args:
-            redis_key: Name of the value in Redis.
-            version: Order of the remote write, in microseconds as for ``DirtyEntry.version``.
-            remote_version: Version of the remote row.
-            blob: The value's bytes; None removes the local copy.
-            ttl_ms: Milliseconds left to the value, None for no expiry; none left removes the local copy.
-            deleted: Whether the remote write was a deletion.
-            remote_wins_ties: Whether the remote write counts as later where versions are equal.
+    def rebase(self, entry: DirtyEntry, remote_version: int) -> bool:
+        """Let the next push of an entry build on this remote version; 0: on none.
 
         Returns:
-            False where the local write is the later one; its next push builds on ``remote_version``.
+            False where its key was written again, or the entry is gone.
         """
-        bucket = self._keys.outbox(redis_key)
-        operation = "set"
-        if deleted:
-            operation = "delete"
-        elif blob is None or (ttl_ms is not None and ttl_ms <= 0):
-            operation = "drop"
-        taken = self._run(
-            APPLY_REMOTE,
-            (redis_key, self._keys.side(redis_key), self._keys.lease(redis_key), *bucket),
-            (
-                operation,
-                "" if ttl_ms is None else ttl_ms,
-                blob or b"",
-                version,
-                remote_version,
-                int(remote_wins_ties),
-            ),
-        )
-        return bool(taken)
+        keys = (self._keys.side(entry.redis_key), self._keys.outbox(entry.redis_key).payload)
+        return bool(self._run(REBASE, keys, (entry.redis_key, entry.version, remote_version)))
+
+    def withdraw(self, entry: DirtyEntry, *, is_parked: bool = False) -> bool:
+        """Take an entry out of the outbox; False where its key was written again.
+
+        Args:
+            entry: As claimed.
+            is_parked: Whether the two sides of the key wait for a person. Until then nothing that is
+                pulled replaces the local one, and a later write of it meets the same conflict.
+        """
+        bucket = self._keys.outbox(entry.redis_key)
+        keys = (self._keys.side(entry.redis_key), bucket.due, bucket.payload, bucket.bytes)
+        return bool(self._run(WITHDRAW, keys, (entry.redis_key, entry.version, int(is_parked))))
+
+    def redis_keys(self) -> Iterator[bytes]:
+        """Yield the Redis key of every entry that waits; one may come twice."""
+        for bucket in self._keys.outboxes():
+            for redis_key, _ in self._client.zscan_iter(bucket.due, count=1000):
+                yield redis_key
 
     def blobs(self) -> Iterator[bytes | None]:
         """Yield the bytes of every entry that waits; None for one in a format this release does not know."""
@@ -254,10 +240,7 @@ class DirtyEntries:
         return arguments
 
     def _run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes | str | int]) -> Any:
-        try:
-            return self._call("EVALSHA", script.sha1, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return self._call("EVAL", script.text, len(keys), *keys, *arguments)
+        return run_script(self._client, script, keys, arguments)
 
     def _call(self, *command: bytes | str | int) -> Any:
         return self._client.execute_command(*command)  # type: ignore[no-untyped-call]

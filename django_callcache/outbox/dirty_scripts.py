@@ -27,6 +27,9 @@ local MAX_AHEAD_US, FORMAT = {MAX_AHEAD_US}, '{PAYLOAD_FORMAT}'
 -- Lua's own conversion rounds beyond fourteen digits.
 local function text(number) return string.format('%.0f', number) end
 
+-- Microseconds since the epoch, as text.
+local function microseconds(time) return text(time[1] * 1000000 + time[2]) end
+
 -- Version of a payload, as text; nil for a format that this release does not know.
 local function version_of(entry) return string.match(entry, '^' .. FORMAT .. '|(%d+)|') end
 """
@@ -150,13 +153,20 @@ CLAIM = Script(
     + """
 local due, payload = KEYS[1], KEYS[2]
 local limit, max_bytes, lease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local not_after, side_prefix = tonumber(ARGV[4]), ARGV[5]
+local not_after, side_prefix, chosen = tonumber(ARGV[4]), ARGV[5], #ARGV > 5
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local due_by, until_ms = text(math.min(now, not_after or now)), text(now + lease)
 local reply, unknown, size = {text(now), 0}, 0, 0
-local members = redis.call('ZRANGEBYSCORE', due, '-inf', due_by, 'LIMIT', 0, limit)
+local members = {}
+if not chosen then
+  members = redis.call('ZRANGEBYSCORE', due, '-inf', due_by, 'LIMIT', 0, limit)
+end
+for i = 6, #ARGV do
+  local score = redis.call('ZSCORE', due, ARGV[i])
+  if score and tonumber(score) <= tonumber(due_by) then members[#members + 1] = ARGV[i] end
+end
 for _, key in ipairs(members) do
   local entry = redis.call('HGET', payload, key)
   if not entry then
@@ -179,7 +189,8 @@ return reply
 )
 """Lend the entries that are due, oldest first; nothing is removed.
 
-KEYS due, payload. ARGV limit, max bytes, lease ms, latest due time ms (may be empty), prefix of side records.
+KEYS due, payload. ARGV limit, max bytes, lease ms, latest due time ms (may be empty), prefix of side records,
+and, where only some keys are meant, these.
 Replies now in ms, the number of entries of an unknown format, then key, payload, remote version of each.
 """
 
@@ -187,7 +198,7 @@ ACKNOWLEDGE = Script(
     _COMMON
     + """
 local due, payload, bytes = KEYS[1], KEYS[2], KEYS[3]
-local side_prefix, cleared = ARGV[1], 0
+local side_prefix, cleared, now = ARGV[1], 0, microseconds(redis.call('TIME'))
 for i = 2, #ARGV, 3 do
   local key, version, remote_version = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local entry = redis.call('HGET', payload, key)
@@ -205,6 +216,7 @@ for i = 2, #ARGV, 3 do
   if tonumber(redis.call('HGET', side, 'rv') or '0') < tonumber(remote_version) then
     redis.call('HSET', side, 'rv', remote_version)
   end
+  redis.call('HSET', side, 's', now)
   -- The record may have expired and been made anew, or its value may be gone: only a value that
   -- never expires has a side record that never does.
   if redis.call('PTTL', side) == -1 then
@@ -265,7 +277,7 @@ APPLY_REMOTE = Script(
     + """
 local value, side, lease, due, payload, mark, bytes = unpack(KEYS)
 local op, px, blob = ARGV[1], ARGV[2], ARGV[3]
-local version, remote_version, remote_wins_ties = ARGV[4], ARGV[5], ARGV[6] == '1'
+local version, remote_version, decided, trust = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
 -- A row from the far future would lift every version to come above what the remote store accepts.
 local time = redis.call('TIME')
@@ -273,15 +285,27 @@ local seen = math.min(tonumber(version), time[1] * 1000000 + MAX_AHEAD_US)
 if tonumber(redis.call('GET', mark) or '0') < seen then redis.call('SET', mark, text(seen)) end
 
 local entry = redis.call('HGET', payload, value)
-local ours = entry and version_of(entry) or redis.call('HGET', side, 'v') or '0'
-local newer = tonumber(ours) < tonumber(version) or (ours == version and remote_wins_ties)
-if entry and not version_of(entry) then newer = false end
-redis.call('HSET', side, 'rv', remote_version)
-if not newer then
-  if redis.call('PTTL', side) == -1 and redis.call('PTTL', value) ~= -1 then
-    redis.call('PEXPIRE', side, text(TOMBSTONE_MS))
-  end
-  return 0
+local ours = entry and version_of(entry)
+if entry and not ours then return {'unknown'} end
+local state = redis.call('HMGET', side, 'v', 'rv', 'c')
+local known, theirs = tonumber(state[2] or '0'), tonumber(remote_version)
+
+if trust == '' and known >= theirs then return {'known'} end
+if known == theirs and (trust == 'compare' or (trust == 'anew' and state[1] == version)) then
+  redis.call('HSET', side, 's', microseconds(time))
+  return {'known'}
+end
+if entry and ours ~= decided then
+  redis.call('HSET', side, 's', microseconds(time))
+  return {'dirty', entry, text(known)}
+end
+if trust == 'compare' and known > theirs then
+  redis.call('HSET', side, 's', microseconds(time))
+  return {'lost'}
+end
+if trust ~= 'decided' and state[3] then
+  redis.call('HSET', side, 's', microseconds(time))
+  return {'parked'}
 end
 
 if entry then
@@ -290,8 +314,8 @@ if entry then
   redis.call('DECRBY', bytes, #entry)
 end
 redis.call('UNLINK', lease)
-redis.call('HSET', side, 'v', version)
-redis.call('HDEL', side, 'd')
+redis.call('HSET', side, 'v', version, 'rv', remote_version, 's', microseconds(time))
+redis.call('HDEL', side, 'd', 'c')
 if op == 'set' and px == '' then
   redis.call('SET', value, blob)
   redis.call('PERSIST', side)
@@ -303,12 +327,122 @@ else
   if op == 'delete' then redis.call('HSET', side, 'd', '1') end
   redis.call('PEXPIRE', side, text(TOMBSTONE_MS))
 end
+return {'taken'}
+"""
+)
+"""Take a remote value, without marking it dirty. A dirty key is left alone, unless this entry was decided.
+
+KEYS value, side, lease, due, payload, mark, bytes. ARGV op (set, delete, or drop: forget the local copy),
+px, blob, version, remote version, version of the entry that was decided to lose (may be empty), and how far
+what is known here is trusted: empty, wholly: a row not later than the known one is skipped; ``compare``, a
+row earlier than the known one means that the remote store has lost a write; ``anew``, not at all: the remote
+store was made or restored from elsewhere; ``decided``, not at all: a person has chosen this row.
+Replies ``taken``; ``known``; ``lost``; ``parked``: two sides of the key wait for a person; ``unknown``:
+another release's entry is in the way; or ``dirty`` with the entry in the way and the remote version that it
+builds on.
+"""
+
+WRITE_BACK = Script(
+    _COMMON
+    + """
+local value, side, lease, due, payload, mark, bytes = unpack(KEYS)
+local op, px, blob, remote_key, remote_version = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local decided, order, last = ARGV[6], ARGV[7], ARGV[8]
+
+local entry = redis.call('HGET', payload, value)
+if entry and version_of(entry) ~= decided then return '0' end
+local found = redis.call('HGET', side, 'v')
+if last ~= '' and found and found ~= last then return '0' end
+
+local time = redis.call('TIME')
+local now, ttl = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(px)
+local version = order
+if version == '' then
+  version = math.max(tonumber(redis.call('GET', mark) or '0') + 1, time[1] * 1000000 + time[2])
+  version = text(version)
+  redis.call('SET', mark, version)
+  if op == 'S' and ttl then redis.call('SET', value, blob, 'PX', px)
+  elseif op == 'S' then redis.call('SET', value, blob)
+  else redis.call('UNLINK', value) end
+  redis.call('UNLINK', lease)
+end
+
+redis.call('HSET', side, 'v', version, 's', microseconds(time))
+if remote_version ~= '' then redis.call('HSET', side, 'rv', remote_version) end
+redis.call('HDEL', side, 'c', 'd')
+if op == 'D' then
+  redis.call('HSET', side, 'd', '1')
+  redis.call('PEXPIRE', side, text(TOMBSTONE_MS))
+elseif ttl then
+  redis.call('PEXPIRE', side, text(ttl + math.max(SIDE_GRACE_MS, ttl)))
+else
+  redis.call('PERSIST', side)
+end
+
+local ends = op == 'S' and ttl and text(now + ttl) or ''
+local body = table.concat({FORMAT, version, op, ends, #remote_key, remote_key .. blob}, '|')
+redis.call('HSET', payload, value, body)
+redis.call('INCRBY', bytes, #body - (entry and #entry or 0))
+redis.call('ZADD', due, 'LT', text(now), value)
+return version
+"""
+)
+"""Mark a key dirty on behalf of a decision: the result of a merge, a side that was chosen, a write to repeat.
+
+KEYS value, side, lease, due, payload, mark, bytes. ARGV op (S or D), px (may be empty), blob, remote key,
+remote version to build on (empty: as it is), version of the entry that may be replaced (empty: none may be
+there), version of the write (empty: a new one, and the value is written too; else only the outbox), and the
+version that the key must have had last (empty: any).
+Replies the version, or ``0`` where the key was written meanwhile.
+"""
+
+REBASE = Script(
+    _COMMON
+    + """
+local side, payload = KEYS[1], KEYS[2]
+local entry = redis.call('HGET', payload, ARGV[1])
+if not entry or version_of(entry) ~= ARGV[2] then return 0 end
+redis.call('HSET', side, 'rv', ARGV[3])
 return 1
 """
 )
-"""Take a remote value, without marking it dirty, unless this side has a newer write.
+"""Let the next push of an entry build on another remote version, unless it was written again or is gone.
 
-KEYS value, side, lease, due, payload, mark, bytes. ARGV op (set, delete, or drop: forget the local copy),
-px, blob, version, remote version, ``1`` where the remote wins between equal versions.
-Replies 1 where the remote value was taken; 0 where the local one stays, to be pushed over the version given.
+KEYS side, payload. ARGV key, version, remote version.
+"""
+
+WITHDRAW = Script(
+    _COMMON
+    + """
+local side, due, payload, bytes = unpack(KEYS)
+local key, version, is_parked = ARGV[1], ARGV[2], ARGV[3]
+local entry = redis.call('HGET', payload, key)
+if not entry or version_of(entry) ~= version then return 0 end
+redis.call('HDEL', payload, key)
+redis.call('ZREM', due, key)
+redis.call('DECRBY', bytes, #entry)
+if is_parked == '1' then
+  redis.call('HSET', side, 'c', '1')
+  redis.call('PERSIST', side)
+end
+return 1
+"""
+)
+"""Take an entry out of the outbox, unless it was written again.
+
+KEYS side, due, payload, bytes. ARGV key, version, ``1`` where two sides of the key wait for a person.
+"""
+
+FORGET = Script("""
+local value, side, lease, payload = unpack(KEYS)
+if redis.call('HEXISTS', payload, value) == 1 then return 0 end
+local state = redis.call('HMGET', side, 'v', 's')
+if state[1] ~= ARGV[1] or tonumber(state[2] or '0') >= tonumber(ARGV[2]) then return 0 end
+redis.call('UNLINK', value, side, lease)
+return 1
+""")
+"""Forget a key that the remote store does not have, unless it was written or seen meanwhile.
+
+KEYS value, side, lease, payload. ARGV version as last read, microseconds of the time since when it would
+have been seen.
 """

@@ -14,9 +14,8 @@ from typing import Any, Self
 from uuid import uuid4
 
 import redis
-from redis.exceptions import NoScriptError
 
-from django_callcache.lua import Script
+from django_callcache.lua import Script, run_script
 from django_callcache.redis_keys import RedisKeys
 
 HEARTBEAT_SECONDS = 7 * 86_400
@@ -82,10 +81,7 @@ class LoopLease:
         self._renew_at = self._clock() + self._milliseconds / 3000
 
     def _run(self, script: Script, *arguments: str | int) -> Any:
-        try:
-            return self._call("EVALSHA", script.sha1, 1, self._name, *arguments)
-        except NoScriptError:
-            return self._call("EVAL", script.text, 1, self._name, *arguments)
+        return run_script(self._client, script, (self._name,), arguments)
 
     def _call(self, *command: bytes | str | int) -> Any:
         return self._client.execute_command(*command)  # type: ignore[no-untyped-call]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
-from django_callcache.sync.remote import Conflict, PushReply, RemoteRow, RemoteStore
+from django_callcache.sync.remote import HeldRow, Page, PushReply, RemoteRow, RemoteStore
 
 CLOCK_TOLERANCE_US = 300_000_000
 """A writer's clock may be this far ahead, as in ``callcache_push``."""
@@ -22,6 +23,7 @@ class StoredRow:
     row: RemoteRow
     origin: str
     remote_version: int
+    seq: int
     expires_at: float | None
 
 
@@ -36,11 +38,14 @@ class MemoryStore:
         self._clock = clock
         self._rows: dict[tuple[str, str], StoredRow] = {}
         self._lock = threading.Lock()
+        self._seq = 0
+        self._marks: dict[str, str] = {}
+        self.epoch = str(uuid4())
 
     def push(self, namespace: str, origin: str, rows: Sequence[RemoteRow]) -> PushReply:
         """Write rows, each only over the version that it builds on."""
         applied: dict[str, int] = {}
-        conflicts: list[Conflict] = []
+        conflicts: list[HeldRow] = []
         rejected: dict[str, str] = {}
         with self._lock:
             for row in rows:
@@ -53,8 +58,40 @@ class MemoryStore:
                     applied[row.key] = row.base + 1
                     self._write(namespace, origin, row)
                 else:
-                    conflicts.append(self._conflict(row.key, stored))
+                    conflicts.append(self._held(row.key, stored))
             return PushReply(applied, tuple(conflicts), rejected, round(self._clock() * 1000))
+
+    def pull(self, namespace: str, after: int, limit: int, epoch: str | None) -> Page:
+        """Return rows that changed after a cursor."""
+        with self._lock:
+            changed = sorted(
+                (
+                    stored
+                    for (space, _), stored in self._rows.items()
+                    if space == namespace and stored.seq > after
+                ),
+                key=lambda stored: stored.seq,
+            )
+            page = changed[:limit]
+            more = len(changed) > limit
+            return Page(
+                epoch=self.epoch,
+                reset=(epoch is not None and epoch != self.epoch) or after > self._seq,
+                next=page[-1].seq if more else max(after, self._seq),
+                more=more,
+                rows=tuple(self._held(stored.row.key, stored) for stored in page),
+            )
+
+    def collect_garbage(self) -> int:
+        """Nothing that is kept for a week lives that long in memory."""
+        return 0
+
+    def claim(self, namespace: str, marks: Sequence[str], *, take_over: bool = False) -> str:
+        """Mark a namespace as this environment's, unless another one has; return whose it is."""
+        with self._lock:
+            if take_over or self._marks.get(namespace, marks[0]) in marks:
+                self._marks[namespace] = marks[0]
+            return self._marks[namespace]
 
     def check_schema(self) -> None:
         """Memory needs no schema."""
@@ -70,20 +107,30 @@ class MemoryStore:
         """Forget a row, as the remote store's garbage collection does."""
         del self._rows[namespace, key]
 
+    def restore(self, namespace: str, rows: Mapping[str, StoredRow | None]) -> None:
+        """Put rows back as they were, as the loss of commits does."""
+        for key, stored in rows.items():
+            if stored is None:
+                self.remove(namespace, key)
+            else:
+                self._rows[namespace, key] = stored
+
     def _write(self, namespace: str, origin: str, row: RemoteRow) -> None:
+        self._seq += 1
         self._rows[namespace, row.key] = StoredRow(
+            seq=self._seq,
             row=replace(row, value=copy.deepcopy(row.value)),
             origin=origin,
             remote_version=row.base + 1,
             expires_at=None if row.ttl_ms is None else self._clock() + row.ttl_ms / 1000,
         )
 
-    def _conflict(self, key: str, stored: StoredRow | None) -> Conflict:
+    def _held(self, key: str, stored: StoredRow | None) -> HeldRow:
         if stored is None:
-            return Conflict(key=key, remote_version=None)
+            return HeldRow(key=key, remote_version=None)
         ttl_ms = None if stored.expires_at is None else round((stored.expires_at - self._clock()) * 1000)
         row: Any = stored.row
-        return Conflict(
+        return HeldRow(
             key=key,
             remote_version=stored.remote_version,
             version=row.version,

@@ -15,7 +15,16 @@ from django_callcache.conf import SyncSettings
 from django_callcache.exceptions import RemoteRefused, SyncError
 from django_callcache.failpoints import reach
 from django_callcache.sync.faults import fault_of
-from django_callcache.sync.remote import PushReply, RemoteRow, ensure_schema_version, read_push_reply
+from django_callcache.sync.remote import (
+    Page,
+    PushReply,
+    RemoteRow,
+    ensure_schema_version,
+    read_count,
+    read_page,
+    read_push_reply,
+    read_text,
+)
 
 
 class PostgresStore:
@@ -41,6 +50,20 @@ class PostgresStore:
         found = self._ask("select public.callcache_push(%s, %s, %s::jsonb)::text", [namespace, origin, batch])
         reach("cp7")
         return read_push_reply(json.loads(found), rows)
+
+    def pull(self, namespace: str, after: int, limit: int, epoch: str | None) -> Page:
+        """Return rows that changed after a cursor."""
+        query = "select public.callcache_pull(%s, %s, %s, %s::uuid)::text"
+        return read_page(json.loads(self._ask(query, [namespace, after, limit, epoch])))
+
+    def collect_garbage(self) -> int:
+        """Remove some tombstones and rows that expired more than a week ago."""
+        return read_count(self._ask("select public.callcache_gc()", []))
+
+    def claim(self, namespace: str, marks: Sequence[str], *, take_over: bool = False) -> str:
+        """Mark a namespace as this environment's, unless another one has; return whose it is."""
+        query = "select public.callcache_claim(%s, %s, %s)"
+        return read_text(self._ask(query, [namespace, ",".join(marks), take_over]))
 
     def check_schema(self) -> None:
         """See that the database has the tables of this release."""

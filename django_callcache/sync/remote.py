@@ -1,7 +1,7 @@
-"""What a remote store is: rows go up in batches, and the reply says what became of each.
+"""What a remote store is: rows go up in batches, and the reply says what became of each; changes come down.
 
-The words are those of the SQL function ``callcache_push`` (``sql/001_callcache.sql``), which every store
-offers, in PostgreSQL or in memory. A reply is believed only for the rows that it names.
+The words are those of the SQL functions in ``sql/001_callcache.sql``, which every store offers, in PostgreSQL
+or in memory. A reply is believed only for the rows that it names.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class RemoteRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
-    """The remote row that stands where a row was to be written."""
+class HeldRow:
+    """A row as the remote store holds it."""
 
     key: str
     remote_version: int | None
-    """Version to build on; None where the row is gone that the write was built on."""
+    """Version to build on; None where the row is gone that a write was built on."""
     version: int = 0
     """Order of the remote write, as ``RemoteRow.version``."""
     origin: str = ""
@@ -74,11 +74,26 @@ class PushReply:
 
     applied: Mapping[str, int]
     """Keys that the store holds as pushed, with the version it gave them."""
-    conflicts: Sequence[Conflict]
+    conflicts: Sequence[HeldRow]
+    """The rows that stand where one was to be written."""
     rejected: Mapping[str, str]
     """Keys that the store refuses for what they are, with the reason."""
     now_ms: int
     """Unix milliseconds by the clock of the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of the rows that changed after a cursor, in the order of their commits."""
+
+    epoch: str
+    """Of the store; another one where it was made anew, or restored by the book."""
+    reset: bool
+    """Whether the reader has to begin again at 0: it may have missed something that is gone now."""
+    next: int
+    """The cursor after this page."""
+    more: bool
+    rows: tuple[HeldRow, ...]
 
 
 class RemoteStore(Protocol):
@@ -93,6 +108,32 @@ class RemoteStore(Protocol):
             RemoteUnavailable: The store does not answer, or its reply proves nothing; try again.
             RemoteRefused: The store refuses us; a person has to act.
             RemoteRejected: The store refuses the batch for the data of one of its rows.
+        """
+
+    def pull(self, namespace: str, after: int, limit: int, epoch: str | None) -> Page:
+        """Return rows that changed after a cursor, oldest change first; the store may return fewer at a time.
+
+        Args:
+            namespace: Whose rows.
+            after: The cursor; 0 for all rows.
+            limit: Rows at most.
+            epoch: Of the store that the cursor is from; None where there is none.
+
+        Raises:
+            RemoteUnavailable: The store does not answer, or its reply makes no sense; try again.
+            RemoteRefused: The store refuses us; a person has to act.
+        """
+
+    def collect_garbage(self) -> int:
+        """Remove some tombstones and rows that expired more than a week ago; return how many."""
+
+    def claim(self, namespace: str, marks: Sequence[str], *, take_over: bool = False) -> str:
+        """Mark a namespace as this environment's, unless another one has; return whose it is.
+
+        Args:
+            namespace: Which.
+            marks: By what this environment is known: the first is put there, the others are earlier ones.
+            take_over: Whether to replace the mark of another environment.
         """
 
     def check_schema(self) -> None:
@@ -127,7 +168,7 @@ def read_push_reply(data: object, rows: Sequence[RemoteRow]) -> PushReply:
             for key, version, _, order in data["applied"]
             if key in sent and order == order_text(sent[key].version)
         }
-        conflicts = tuple(read_conflict(row) for row in data["conflicts"] if row["k"] in sent)
+        conflicts = tuple(read_row(row) for row in data["conflicts"] if row["k"] in sent)
         rejected = {str(key): str(reason) for key, reason in data["rejected"] if key in sent}
         return PushReply(applied, conflicts, rejected, int(data["now_ms"]))
     except (KeyError, TypeError, ValueError):
@@ -135,12 +176,50 @@ def read_push_reply(data: object, rows: Sequence[RemoteRow]) -> PushReply:
     raise RemoteUnavailable("The remote store's reply to a push is not one; nothing is taken as written")
 
 
-def read_conflict(row: Mapping[str, Any]) -> Conflict:
+def read_page(data: object) -> Page:
+    """Read the reply of ``callcache_pull``.
+
+    Raises:
+        RemoteUnavailable: It is not such a reply.
+    """
+    try:
+        if not isinstance(data, dict):
+            raise TypeError
+        rows = tuple(read_row(row) for row in data["rows"])
+        if any(row.remote_version is None for row in rows):
+            raise ValueError
+        return Page(
+            epoch=str(data["epoch"]),
+            reset=bool(data["reset"]),
+            next=int(data["next"]),
+            more=bool(data["more"]),
+            rows=rows,
+        )
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise RemoteUnavailable("The remote store's reply to a pull is not one")
+
+
+def read_text(data: object) -> str:
+    """Read a reply that is a text."""
+    if isinstance(data, str):
+        return data
+    raise RemoteUnavailable("The remote store's reply makes no sense")
+
+
+def read_count(data: object) -> int:
+    """Read a reply that is a number."""
+    if isinstance(data, int):
+        return data
+    raise RemoteUnavailable("The remote store's reply makes no sense")
+
+
+def read_row(row: Mapping[str, Any]) -> HeldRow:
     """Read one row as the SQL functions give it."""
     if row["ver"] is None:
-        return Conflict(key=row["k"], remote_version=None)
+        return HeldRow(key=row["k"], remote_version=None)
     ttl_ms = row["ttl"]
-    return Conflict(
+    return HeldRow(
         key=row["k"],
         remote_version=int(row["ver"]),
         version=int(row["h"], 16),

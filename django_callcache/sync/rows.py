@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import math
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Protocol
 
 from django_callcache.exceptions import RemoteRejected, Undecodable, UnknownDictionary, ValueTooLarge
 from django_callcache.outbox.dirty import DirtyEntry
-from django_callcache.sync.remote import Conflict, RemoteRow
+from django_callcache.sync.remote import HeldRow, RemoteRow
 
 SEALED = "callcache1"
 """Name of the codec of rows that hold the cache's own bytes."""
@@ -29,20 +30,56 @@ MAX_DEPTH = 100
 """Deeper values are not walked, but sent as they are."""
 
 
+class Place(Protocol):
+    """Where a value lies on both sides; a ``DirtyEntry`` is one."""
+
+    @property
+    def redis_key(self) -> bytes:
+        """Name of the value in Redis."""
+
+    @property
+    def remote_key(self) -> str:
+        """Name of the value in the remote store."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceOf:
+    """The place of a key, where nothing is known of it but its names."""
+
+    redis_key: bytes
+    remote_key: str
+
+
+Merge = Callable[[str, object, object], object]
+"""Makes one value of a key's local and remote ones; see ``conflicts``."""
+
+
 class Values(Protocol):
-    """What a push asks of the cache that the entries come from."""
+    """What a pass asks of the cache that the entries come from."""
 
-    def decode(self, entry: DirtyEntry, blob: bytes) -> object:
-        """Return the value that an entry's key has in some bytes; raise ``Undecodable`` for others."""
+    def decode(self, place: Place, blob: bytes) -> object:
+        """Return the value that a key has in some bytes; raise ``Undecodable`` for others."""
 
-    def encode(self, entry: DirtyEntry, value: object) -> bytes:
-        """Return a value as the cache holds it under an entry's key."""
+    def encode(self, place: Place, value: object) -> bytes:
+        """Return a value as the cache holds it under a key; raise ``ValueTooLarge`` for a large one."""
 
-    def is_sensitive(self, entry: DirtyEntry) -> bool:
-        """Tell whether nobody but this project may read an entry's value."""
+    def is_sensitive(self, place: Place) -> bool:
+        """Tell whether nobody but this project may read the value of a key."""
 
-    def independent(self, entry: DirtyEntry, blob: bytes) -> bytes:
+    def independent(self, place: Place, blob: bytes) -> bytes:
         """Return the same value in bytes that no dictionary of this deployment is needed for."""
+
+    def place_of(self, remote_key: str) -> Place | None:
+        """Return where a row of the remote store belongs; None where this cache syncs no such key."""
+
+    def place_at(self, redis_key: bytes) -> Place | None:
+        """Return the place of a value in Redis; None where its remote name cannot be told."""
+
+    def strategy(self, place: Place) -> str | Merge:
+        """Return how a conflict over a key is decided: the name of a strategy, or what merges."""
+
+    def announce(self, redis_keys: Sequence[bytes]) -> None:
+        """Tell other processes' near caches of changed values, where the server itself does not."""
 
 
 def row_of(entry: DirtyEntry, values: Values, now_ms: int) -> RemoteRow:
@@ -54,8 +91,8 @@ def row_of(entry: DirtyEntry, values: Values, now_ms: int) -> RemoteRow:
         now_ms: The clock of Redis, by which the entry expires.
 
     Raises:
-        RemoteRejected: No remote store can take the entry's key, or the value needs a zstd dictionary that
-            is not known here: it waits.
+        RemoteRejected: No remote store can take the entry's key or value.
+        UnknownDictionary: The value needs a zstd dictionary that is not known here.
     """
     ensure_key(entry.remote_key)
     row = RemoteRow(
@@ -73,9 +110,8 @@ def row_of(entry: DirtyEntry, values: Values, now_ms: int) -> RemoteRow:
         if not values.is_sensitive(entry):
             return replace(row, value=value, size=json_size(value))
         blob = _independent(values, entry)
-    except UnknownDictionary as error:
-        # Sent as it is, nobody could ever read it.
-        raise RemoteRejected(f"the value cannot be read here: {error}") from error
+    except UnknownDictionary:
+        raise
     except NotExact:
         blob = _independent(values, entry)
     except Undecodable:
@@ -91,17 +127,17 @@ def _independent(values: Values, entry: DirtyEntry) -> bytes:
         raise RemoteRejected(f"without its zstd dictionary the value is too large: {error}") from error
 
 
-def blob_of(conflict: Conflict, entry: DirtyEntry, values: Values) -> bytes | None:
+def blob_of(row: HeldRow, place: Place, values: Values) -> bytes | None:
     """Return a remote value as the cache holds values; None where this cache cannot read it."""
-    if conflict.deleted:
+    if row.deleted:
         return None
     try:
-        if conflict.codec == "json":
-            return values.encode(entry, conflict.value)
-        if conflict.codec != SEALED or conflict.payload is None:
+        if row.codec == "json":
+            return values.encode(place, row.value)
+        if row.codec != SEALED or row.payload is None:
             return None
-        blob = base64.b64decode(conflict.payload, validate=True)
-        values.decode(entry, blob)
+        blob = base64.b64decode(row.payload, validate=True)
+        values.decode(place, blob)
     except (ValueError, Undecodable):
         # Too large for this cache, not base64, or sealed by another project.
         return None

@@ -11,9 +11,11 @@ import base64
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -23,7 +25,16 @@ from django_callcache.conf import SyncSettings
 from django_callcache.exceptions import RemoteRefused, RemoteUnavailable
 from django_callcache.failpoints import reach
 from django_callcache.sync.faults import fault_of
-from django_callcache.sync.remote import PushReply, RemoteRow, ensure_schema_version, read_push_reply
+from django_callcache.sync.remote import (
+    Page,
+    PushReply,
+    RemoteRow,
+    ensure_schema_version,
+    read_count,
+    read_page,
+    read_push_reply,
+    read_text,
+)
 
 try:
     import httpx
@@ -58,7 +69,7 @@ class SupabaseStore:
     Args:
         url: Address of the project.
         key: Its secret key (``sb_secret_…``), or the older ``service_role`` key.
-        timeout_seconds: How long one request may wait for the server.
+        timeout_seconds: How long one request may take until the last byte of its answer.
 
     Raises:
         ImproperlyConfigured: The address is none, or the key is one for browsers.
@@ -70,6 +81,7 @@ class SupabaseStore:
         _ensure_secret_key(key)
         self._url = url
         self._key = key
+        self._timeout_seconds = timeout_seconds
         self._timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
         self._http: httpx.Client | None = None
         self._client: Client | None = None
@@ -83,19 +95,30 @@ class SupabaseStore:
     def push(self, namespace: str, origin: str, rows: Sequence[RemoteRow]) -> PushReply:
         """Write rows, each only over the version that it builds on."""
         batch: Any = [row.as_json() for row in rows]
-        with _translated_errors():
-            call = self._connected().rpc(
-                "callcache_push", {"p_namespace": namespace, "p_origin": origin, "p_rows": batch}
-            )
-            found = call.execute().data
+        parameters = {"p_namespace": namespace, "p_origin": origin, "p_rows": batch}
+        found = self._call("callcache_push", parameters)
         reach("cp7")
         return read_push_reply(found, rows)
 
+    def pull(self, namespace: str, after: int, limit: int, epoch: str | None) -> Page:
+        """Return rows that changed after a cursor."""
+        parameters = {"p_namespace": namespace, "p_after": after, "p_limit": limit, "p_epoch": epoch}
+        return read_page(self._call("callcache_pull", parameters))
+
+    def collect_garbage(self) -> int:
+        """Remove some tombstones and rows that expired more than a week ago."""
+        return read_count(self._call("callcache_gc", {}))
+
+    def claim(self, namespace: str, marks: Sequence[str], *, take_over: bool = False) -> str:
+        """Mark a namespace as this environment's, unless another one has; return whose it is."""
+        parameters = {"p_namespace": namespace, "p_marks": ",".join(marks), "p_take_over": take_over}
+        return read_text(self._call("callcache_claim", parameters))
+
     def check_schema(self) -> None:
         """See that the project has the tables of this release."""
-        with _translated_errors():
-            query = self._connected().table("callcache_meta").select("schema_version").limit(1)
-            rows: Any = query.execute().data
+        rows = self._within_time(
+            lambda client: client.table("callcache_meta").select("schema_version").limit(1).execute().data
+        )
         if not isinstance(rows, list):
             raise RemoteUnavailable("What answers at SUPABASE_URL is not Supabase's Data API")
         ensure_schema_version(rows[0].get("schema_version") if rows and isinstance(rows[0], dict) else None)
@@ -106,9 +129,45 @@ class SupabaseStore:
             self._http.close()
         self._http = self._client = None
 
-    def _connected(self) -> Client:
+    def _call(self, function: str, parameters: dict[str, Any]) -> Any:
+        """Call a function of the database; return what it returned."""
+        return self._within_time(lambda client: client.rpc(function, parameters).execute().data)
+
+    def _within_time(self, ask: Callable[[Client], Any]) -> Any:
+        """Ask, and give up when the whole answer takes too long; httpx limits each read of it only."""
+        client, http = self._connected()
+        answer: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        given_up = threading.Event()
+
+        def work() -> None:
+            try:
+                with _translated_errors():
+                    answer.put((ask(client), None))
+            except BaseException as error:
+                answer.put((None, error))
+            if given_up.is_set():
+                http.close()
+
+        threading.Thread(
+            target=copy_context().run, args=(work,), name="callcache-remote", daemon=True
+        ).start()
+        try:
+            found, error = answer.get(timeout=self._timeout_seconds)
+        except BaseException as interruption:
+            # Whoever waits for the rest of the answer has the connection; the next call gets another.
+            self._http = self._client = None
+            given_up.set()
+            if not isinstance(interruption, Empty):
+                raise
+        else:
+            if error is not None:
+                raise error
+            return found
+        raise RemoteUnavailable(f"Supabase's answer took longer than {self._timeout_seconds:g} s")
+
+    def _connected(self) -> tuple[Client, httpx.Client]:
         """Return this process's client."""
-        if self._client is None or self._pid != os.getpid():
+        if self._client is None or self._http is None or self._pid != os.getpid():
             # A parent's connections are its own: they are left as they are, not closed.
             self._http = httpx.Client(
                 http2=False,
@@ -127,7 +186,7 @@ class SupabaseStore:
             )
             self._client = create_client(self._url, self._key, options)
             self._pid = os.getpid()
-        return self._client
+        return self._client, self._http
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {urlsplit(self._url).hostname}>"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from django_callcache.exceptions import InvalidValue
-from django_callcache.maintenance import CacheValues
 from django_callcache.outbox.dirty import DirtyEntries
+from django_callcache.replication.values import CacheValues
 from django_callcache.sync.rows import row_of
 from tests.cache.waiting import wait_until
 

@@ -427,95 +427,42 @@ class TestRebase:
         dirty.release([entry])
         assert claim_one(dirty) == dataclasses.replace(entry, remote_version=4)
 
-
-class TestApplyRemote:
-    def test_newer_than_dirty(self, client, dirty):
-        """A later remote value replaces the local one, takes its entry out and is not dirty."""
-        record(client, "set", blob=b"ours")
-        client.set(KEYS.lease(KEY), "token")
-        version = claim_one(dirty).version + 10**9
-
-        assert dirty.apply_remote(KEY, version=version, remote_version=7, blob=BLOB, ttl_ms=HOUR)
-
-        assert client.get(KEY) == BLOB
-        assert 0 < client.pttl(KEY) <= HOUR
-        assert (dirty.depth(), dirty.payload_bytes()) == (0, 0)
-        assert client.hgetall(KEYS.side(KEY)) == {b"v": str(version).encode(), b"rv": b"7"}
-        assert HOUR < client.pttl(KEYS.side(KEY)) <= 2 * HOUR
-        assert client.get(KEYS.lease(KEY)) is None
-
-    def test_raises_the_mark(self, client, dirty):
-        """The next local write is later than any remote one seen."""
-        version = server_us(client) + 10**8
-        dirty.apply_remote(KEY, version=version, remote_version=7, blob=b"x")
+    def test_written_meanwhile(self, client, dirty):
+        """A later write of the key meets the remote row on its own account."""
+        record(client, "set", blob=b"x")
+        entry = claim_one(dirty)
         record(client, "set", blob=b"y")
-        assert claim_one(dirty).version == version + 1
+        assert not dirty.rebase(entry, 4)
+        assert claim_one(dirty).remote_version == 0
 
-    def test_raises_the_mark__not_far(self, client, dirty):
-        """A remote version from the far future does not lift those to come beyond what stores accept."""
-        dirty.apply_remote(KEY, version=2**53, remote_version=7, blob=b"x")
-        record(client, "set", b"crm:1:other", blob=b"y")
-        assert claim_one(dirty).version < server_us(client) + 300_000_000
 
-    def test_older_than_dirty(self, client, dirty):
-        """A later local write stays, and its push builds on the remote version."""
-        record(client, "set", blob=b"ours")
+class TestWithdraw:
+    def test_leaves(self, client, dirty):
+        """An entry leaves the outbox, the cached value stays."""
+        record(client, "set", blob=b"x")
+        assert dirty.withdraw(claim_one(dirty))
+        assert (dirty.depth(), dirty.payload_bytes()) == (0, 0)
+        assert client.get(KEY) == b"x"
+
+    def test_written_meanwhile(self, client, dirty):
+        """One written again stays."""
+        record(client, "set", blob=b"x")
         entry = claim_one(dirty)
+        record(client, "set", blob=b"y")
+        assert not dirty.withdraw(entry)
+        assert dirty.depth() == 1
 
-        assert not dirty.apply_remote(KEY, version=entry.version - 1, remote_version=7, blob=b"theirs")
 
-        assert client.get(KEY) == b"ours"
-        dirty.release([entry])
-        assert claim_one(dirty) == dataclasses.replace(entry, remote_version=7)
-
-    def test_older_than_pushed(self, client, dirty):
-        """A local write stays also where it was pushed already."""
-        record(client, "set", blob=b"ours")
-        entry = claim_one(dirty)
-        dirty.acknowledge([(entry, 7)])
-        assert not dirty.apply_remote(KEY, version=entry.version - 1, remote_version=6, blob=b"theirs")
-        assert client.get(KEY) == b"ours"
-
-    def test_tie(self, client, dirty):
-        """Between equal versions the caller's rule decides."""
-        record(client, "set", blob=b"ours")
-        version = claim_one(dirty).version
-        assert not dirty.apply_remote(KEY, version=version, remote_version=7, blob=b"theirs")
-        assert dirty.apply_remote(KEY, version=version, remote_version=7, blob=b"t", remote_wins_ties=True)
-        assert client.get(KEY) == b"t"
-
-    def test_deleted(self, client, dirty):
-        """A later remote deletion removes the value and leaves a tombstone for a week."""
-        record(client, "set", blob=b"ours")
-        version = claim_one(dirty).version + 1
-        assert dirty.apply_remote(KEY, version=version, remote_version=7, deleted=True)
-        assert client.get(KEY) is None
-        assert client.hget(KEYS.side(KEY), "d") == b"1"
-        assert 0 < client.pttl(KEYS.side(KEY)) <= TOMBSTONE_MS
-
-    @pytest.mark.parametrize(
-        "options", [{"blob": None}, {"blob": b"x", "ttl_ms": 0}, {"blob": b"x", "ttl_ms": -5}]
-    )
-    def test_nothing_to_store(self, client, dirty, options):
-        """A remote value that has expired or cannot be read here removes the local copy, which is a miss."""
-        record(client, "set", blob=b"ours")
-        version = claim_one(dirty).version + 1
-        assert dirty.apply_remote(KEY, version=version, remote_version=7, **options)
-        assert client.get(KEY) is None
-        assert client.hget(KEYS.side(KEY), "d") is None
-        assert 0 < client.pttl(KEYS.side(KEY)) <= TOMBSTONE_MS
-
-    def test_without_expiry(self, client, dirty):
-        """A remote value that never expires does not expire here."""
-        dirty.apply_remote(KEY, version=server_us(client), remote_version=1, blob=b"x")
-        assert client.pttl(KEY) == client.pttl(KEYS.side(KEY)) == -1
-
-    def test_entry_of_unknown_format(self, client, dirty):
-        """What another release recorded is never overwritten."""
-        record(client, "set", blob=b"ours")
-        client.hset(KEYS.outbox(KEY).payload, KEY, b"2|whatever|")
-        assert not dirty.apply_remote(KEY, version=2**53 - 1, remote_version=7, blob=b"theirs")
-        assert client.hget(KEYS.outbox(KEY).payload, KEY) == b"2|whatever|"
+class TestChosenKeys:
+    def test_claim__only_these(self, client, dirty):
+        """Where only some keys are meant, the others stay due."""
+        for name in (b"a", b"b", b"c"):
+            record(client, "set", b"crm:1:" + name, blob=b"x")
+        assert set(dirty.waiting()) == {b"crm:1:a", b"crm:1:b", b"crm:1:c"}
+        claim = dirty.claim(10, 1000, 30, only=[b"crm:1:b", b"crm:1:unknown"])
+        assert [entry.redis_key for entry in claim.entries] == [b"crm:1:b"]
+        assert not dirty.claim(10, 1000, 30, only=[b"crm:1:b"]).entries
+        assert len(dirty.claim(10, 1000, 30).entries) == 2
 
 
 class TestFigures:

@@ -12,10 +12,14 @@ from psycopg import sql
 import django_callcache.sync
 from django_callcache.codec import Codec, Encoding, KeyRing
 from django_callcache.outbox.dirty import DirtyEntries
+from django_callcache.outbox.replica import Replica
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.sync.memory import MemoryStore
 from django_callcache.sync.postgres import PostgresStore
+from django_callcache.sync.push import Bounds
+from django_callcache.sync.rows import PlaceOf
 from django_callcache.sync.supabase import SupabaseStore
+from django_callcache.sync.sync_pass import SyncPass
 from testproject.parts.missing import PartMissing
 from tests.conftest import require
 from tests.outbox.recording import KEYS, record
@@ -23,6 +27,7 @@ from tests.supalite.supalite import SupaLite
 
 SCHEMA = Path(django_callcache.sync.__file__).parent / "sql/001_callcache.sql"
 ALIAS = "remote"
+NAMESPACE = "crm"
 
 
 def new_database(server_url):
@@ -58,7 +63,7 @@ def remote_sql(remote_url):
     """The remote database itself; emptied after the test."""
     with psycopg.connect(remote_url, autocommit=True) as connection:
         yield connection
-        connection.execute("truncate public.callcache_entries")
+        connection.execute("truncate public.callcache_entries, public.callcache_environments")
 
 
 @pytest.fixture
@@ -94,12 +99,21 @@ def remote(request):
 
 
 class Site:
-    """A cache's synced writes and what reads them back: one Redis, one set of keys, one codec."""
+    """A cache's synced writes and what reads them back: one Redis, one set of keys, one codec.
+
+    It is also what a pass asks for values and gives to a person.
+    """
 
     def __init__(self, client, keys=KEYS):
         self.client = client
         self.keys = keys
         self.outbox = DirtyEntries(client, keys)
+        self.replica = Replica(client, keys)
+        self.rule = "lww"
+        self.announced = []
+        self.rejections = {}
+        self.parked = {}
+        self.reasons = {}
         self.codec = Codec("default", KeyRing(["a secret"]), Encoding())
 
     def redis_key(self, key):
@@ -120,17 +134,62 @@ class Site:
         blob = self.client.get(self.redis_key(key))
         return None if blob is None else self.codec.decode(blob, self.redis_key(key))
 
-    def decode(self, entry, blob):
-        return self.codec.decode(blob, entry.redis_key)
+    def decode(self, place, blob):
+        return self.codec.decode(blob, place.redis_key)
 
-    def encode(self, entry, value):
-        return self.codec.encode(value, entry.redis_key)
+    def encode(self, place, value):
+        return self.codec.encode(value, place.redis_key)
 
-    def is_sensitive(self, entry):
+    def is_sensitive(self, place):
         return False
 
-    def independent(self, entry, blob):
-        return self.codec.independent(blob, entry.redis_key)
+    def independent(self, place, blob):
+        return self.codec.independent(blob, place.redis_key)
+
+    def place_of(self, remote_key):
+        version, _, key = remote_key.partition(":")
+        is_ours = version == "1" and not key.startswith("session:")
+        return PlaceOf(self.redis_key(key), remote_key) if is_ours else None
+
+    def place_at(self, redis_key):
+        return PlaceOf(redis_key, redis_key.partition(b":")[2].decode())
+
+    def strategy(self, place):
+        return self.rule
+
+    def announce(self, redis_keys):
+        self.announced += redis_keys
+
+    def keep_rejection(self, entry, reason):
+        self.rejections[entry.remote_key] = (entry, reason)
+
+    def keep_conflict(self, place, entry, row, *, reason=""):
+        if entry is not None:
+            self.reasons[place.remote_key] = reason
+        before = self.parked.get(place.remote_key, (None, None))
+        self.parked[place.remote_key] = (entry or before[0], row)
+
+    def sync(
+        self, remote, namespace=NAMESPACE, *, prefix=None, verify=False, may_go_on=lambda: True, **bounds
+    ):
+        """Run one pass."""
+        one = SyncPass(
+            self.outbox,
+            self.replica,
+            remote,
+            self,
+            self,
+            namespace,
+            bounds=Bounds(**bounds),
+            may_go_on=may_go_on,
+        )
+        return one.run(prefix=prefix, verify=verify)
+
+    def everything(self):
+        """Every value, by key."""
+        keys = self.client.scan_iter(self.redis_key("*"), count=1000)
+        start = len(self.redis_key(""))
+        return {key[start:].decode(): self.get(key[start:].decode()) for key in keys}
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django_callcache.conf import SyncSettings
 from django_callcache.exceptions import RemoteUnavailable
 from django_callcache.live import look
-from django_callcache.maintenance import namespace_of, open_remote, own_aliases, run_once
+from django_callcache.maintenance import own_aliases, run_once
 from django_callcache.models import CacheStat, SyncRun
+from django_callcache.replication.remotes import namespace_of, open_remote
 from django_callcache.signals import cache_synced
 from django_callcache.sync.leader import LoopLease
 from django_callcache.sync.memory import MemoryStore

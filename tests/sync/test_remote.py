@@ -7,7 +7,7 @@ import pytest
 from django_callcache.exceptions import RemoteRefused, RemoteUnavailable
 from django_callcache.sync.remote import (
     SCHEMA_VERSION,
-    Conflict,
+    HeldRow,
     RemoteRow,
     ensure_schema_version,
     order_text,
@@ -68,7 +68,7 @@ class TestEveryStore:
         assert reply.applied == {"1:other": 1}
         (conflict,) = reply.conflicts
         assert 0 < conflict.ttl_ms <= 60_000
-        assert conflict == Conflict(
+        assert conflict == HeldRow(
             key="1:call:7", remote_version=1, version=NOW_US, origin="a", value={"of": "a"},
             ttl_ms=conflict.ttl_ms,
         )  # fmt: skip
@@ -76,7 +76,7 @@ class TestEveryStore:
     def test_push__row_is_gone(self, remote):
         """A row that builds on one which is gone meets a conflict without a version."""
         reply = remote.push(NAMESPACE, "a", [row(base=4)])
-        assert reply.conflicts == (Conflict(key="1:call:7", remote_version=None),)
+        assert reply.conflicts == (HeldRow(key="1:call:7", remote_version=None),)
 
     def test_push__deletion(self, remote):
         """A deletion leaves a tombstone, over which a later write can be pushed."""
@@ -183,4 +183,4 @@ class TestRemoteRow:
     def test_repr__no_value(self):
         """The cached value does not show where a row is printed."""
         assert "hidden" not in repr(row(value="hidden", payload="hidden"))
-        assert "hidden" not in repr(Conflict(key="k", remote_version=1, value="hidden", payload="hidden"))
+        assert "hidden" not in repr(HeldRow(key="k", remote_version=1, value="hidden", payload="hidden"))

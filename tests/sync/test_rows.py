@@ -12,7 +12,7 @@ import pytest
 
 from django_callcache.exceptions import RemoteRejected, Undecodable
 from django_callcache.outbox.dirty import DirtyEntry
-from django_callcache.sync.remote import Conflict
+from django_callcache.sync.remote import HeldRow
 from django_callcache.sync.rows import MAX_DEPTH, SEALED, NotExact, blob_of, ensure_key, json_size, row_of
 
 
@@ -162,5 +162,5 @@ class TestBlobOf:
     )
     def test_blob(self, fields, blob):
         """A remote value becomes the cache's bytes, or nothing where this cache cannot read it."""
-        conflict = Conflict(key="1:call:7", remote_version=1, **fields)
+        conflict = HeldRow(key="1:call:7", remote_version=1, **fields)
         assert blob_of(conflict, entry(), Values()) == blob

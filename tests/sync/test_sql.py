@@ -14,6 +14,7 @@ FUNCTIONS = (
     "callcache_push('crm', 'o', '[]'::jsonb)",
     "callcache_pull('crm', 0)",
     "callcache_gc()",
+    "callcache_claim('crm', 'a')",
     "callcache_feed()",
     "callcache_changes_gc()",
 )
@@ -40,10 +41,11 @@ def hlc(offset=0):
 def pull(db, after=0, **options):
     return one(
         db,
-        "select public.callcache_pull('crm', %s, %s, %s)",
+        "select public.callcache_pull('crm', %s, %s, %s, %s)",
         after,
         options.get("limit", 500),
         options.get("epoch"),
+        options.get("bytes", 1 << 22),
     )
 
 
@@ -69,7 +71,9 @@ class TestRights:
     def test_browser_roles(self, db, role):
         """Roles of browsers may neither read a table nor call a function."""
         statements = [f"select public.{function}" for function in FUNCTIONS]
-        statements += [f"table public.callcache_{name}" for name in ("entries", "meta", "changes")]
+        statements += [
+            f"table public.callcache_{name}" for name in ("entries", "meta", "changes", "environments")
+        ]
         statements += ["select nextval('public.callcache_entries_seq')"]
         statements += ["select public.callcache_attach('public.callcache_meta')"]
         db.execute(sql.SQL("set role {}").format(sql.Identifier(role)))

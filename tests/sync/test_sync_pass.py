@@ -8,11 +8,10 @@ import pytest
 import redis
 
 from django_callcache.exceptions import RemoteRefused, RemoteRejected, RemoteUnavailable
-from django_callcache.sync import sync_pass
+from django_callcache.sync import push as pushing
 from django_callcache.sync.memory import MemoryStore
 from django_callcache.sync.remote import PushReply
 from django_callcache.sync.rows import SEALED
-from django_callcache.sync.sync_pass import SyncPass
 from testproject.parts.redis_server import RedisServer
 from tests.outbox.recording import record
 from tests.sync.conftest import Site
@@ -23,7 +22,7 @@ HOUR = 3_600_000
 
 def push(site, remote, **options):
     """Run one pass."""
-    return SyncPass(site.outbox, remote, site, NAMESPACE, **options).run()
+    return site.sync(remote, **options)
 
 
 class Spy:
@@ -39,6 +38,9 @@ class Spy:
         self.batches.append([row.key for row in rows])
         self.before(rows)
         return self.after(self.remote.push(namespace, origin, rows))
+
+    def pull(self, namespace, after, limit, epoch):
+        return self.remote.pull(namespace, after, limit, epoch)
 
     def check_schema(self):
         self.remote.check_schema()
@@ -164,15 +166,15 @@ class TestEveryStore:
         assert refetch(remote, "1:call:7").value == 2
 
     def test_keys_no_store_can_hold(self, site, redis_client, remote, caplog):
-        """Keys with a NUL or beyond 512 bytes are set aside with a reason; the others arrive."""
+        """Keys with a NUL or beyond 512 bytes are kept with a reason; the others arrive."""
         long = "x" * 600
         for key in ("a\0b", long, "good"):
             site.set(key, 1)
         with caplog.at_level(logging.ERROR):
             report = push(site, remote)
-        assert (report.outcome, report.pushed, report.rejected, report.backlog) == ("partial", 1, 2, 2)
+        assert (report.outcome, report.pushed, report.rejected, report.backlog) == ("partial", 1, 2, 0)
         assert caplog.text.count("reason=the key") == 2
-        assert push(site, remote).rejected == 0
+        assert site.rejections.keys() == {"1:a\0b", f"1:{long}"}
 
 
 class TestRejections:
@@ -188,14 +190,15 @@ class TestRejections:
 
     @pytest.mark.parametrize("name", ["postgres_store", "supabase_store"])
     def test_poison(self, site, picky_sql, request, name):
-        """A refused row stays in the outbox, set aside, and all others arrive."""
+        """A refused row leaves the outbox and is kept with its reason, and all others arrive."""
         remote = request.getfixturevalue(name)
         for number in range(100):
             site.set(f"call:{number}", "poison" if number in (0, 41, 99) else number)
 
         report = push(site, remote)
 
-        assert (report.outcome, report.pushed, report.rejected, report.backlog) == ("partial", 97, 3, 3)
+        assert (report.outcome, report.pushed, report.rejected, report.backlog) == ("partial", 97, 3, 0)
+        assert site.rejections.keys() == {"1:call:0", "1:call:41", "1:call:99"}
         assert push(site, remote).rejected == 0
         site.set("call:41", "cured")
         assert push(site, remote).pushed == 1
@@ -207,7 +210,7 @@ class TestRejections:
             site.set(f"call:{number}", number)
         report = push(site, spy)
         assert report.outcome == "failed"
-        assert report.rejected == sync_pass.MAX_REJECTED
+        assert report.rejected == pushing.MAX_REFUSED
         assert report.backlog == 1000
         assert len(spy.batches) < 2000
 
@@ -216,7 +219,8 @@ class TestRejections:
         site.client.set(site.keys.outbox(b"").mark, 2**52)
         site.set("call:7", 1)
         report = push(site, spy)
-        assert (report.rejected, report.backlog) == (1, 1)
+        assert (report.rejected, report.backlog) == (1, 0)
+        assert "clock" in site.rejections["1:call:7"][1]
         assert len(spy.batches) == 1
 
 
@@ -412,7 +416,7 @@ class TestPass:
         spy.before = overwrite
         report = push(site, spy)
         assert (report.pushed, report.backlog) == (0, 1)
-        assert len(spy.batches) == sync_pass.MAX_ROUNDS
+        assert len(spy.batches) == pushing.MAX_ROUNDS
         spy.before = lambda rows: None
         assert push(site, spy).pushed == 1
 

@@ -17,8 +17,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from django_callcache.conf import get_settings
 from django_callcache.loop import Loop, StopNow
-from django_callcache.maintenance import open_remote, own_aliases
+from django_callcache.maintenance import own_aliases
 from django_callcache.management.turns import Turns
+from django_callcache.replication.remotes import open_remote
 from django_callcache.sync.remote import RemoteStore
 
 logger = logging.getLogger(__name__)

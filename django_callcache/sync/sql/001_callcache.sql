@@ -178,9 +178,11 @@ begin
                             'now_ms', (extract(epoch from clock_timestamp()) * 1000)::bigint);
 end $$;
 
--- What changed after a cursor, a page at a time; "reset" tells a reader to begin again at 0.
+-- What changed after a cursor, a page at a time; "reset" tells a reader to begin again at 0. A page ends at
+-- p_limit rows, or when its values exceed p_bytes as they are stored; one row comes whatever its size.
 
-create or replace function public.callcache_pull(p_namespace text, p_after bigint, p_limit int default 500, p_epoch uuid default null)
+create or replace function public.callcache_pull(
+  p_namespace text, p_after bigint, p_limit int default 500, p_epoch uuid default null, p_bytes bigint default 4194304)
 returns jsonb
 language sql
 stable
@@ -188,11 +190,19 @@ security invoker
 set search_path = ''
 as $$
   with m as (select epoch, gc_seq from public.callcache_meta),
-  page as (
+  candidates as (
     select e.* from public.callcache_entries e
     where e.namespace = p_namespace and e.seq > p_after
     order by e.seq limit greatest(1, least(p_limit, 1000))
-  ), filled as (select count(*) = greatest(1, least(p_limit, 1000)) as yes from page)
+  ), sized as (
+    select c.*, sum(coalesce(pg_column_size(c.value), 0) + coalesce(octet_length(c.payload), 0))
+                  over (order by c.seq rows between unbounded preceding and 1 preceding) as bytes_before
+    from candidates c
+  ), page as (select * from sized where coalesce(bytes_before, 0) < p_bytes),
+  filled as (
+    select (select count(*) from candidates) = greatest(1, least(p_limit, 1000))
+           or (select count(*) from page) < (select count(*) from candidates) as yes
+  )
   select jsonb_build_object(
     'epoch', m.epoch,
     'reset', (p_epoch is not null and p_epoch <> m.epoch)                          -- recreated, or restored by the book
@@ -200,7 +210,7 @@ as $$
              or p_after > (select last_value from public.callcache_entries_seq),   -- restored from an older backup
     -- The last page moves the cursor to the newest seq of all namespaces, so a quiet one never falls behind gc_seq.
     'next', case when (select yes from filled) then (select max(seq) from page)
-                 else greatest(p_after, coalesce((select max(seq) from public.callcache_entries), 0)) end,
+                 else greatest(p_after, m.gc_seq, coalesce((select max(seq) from public.callcache_entries), 0)) end,
     'more', (select yes from filled),
     'now_ms', (extract(epoch from clock_timestamp()) * 1000)::bigint,
     'rows', coalesce((select jsonb_agg(jsonb_build_object('k', key, 'ver', version, 'h', hlc, 'o', origin, 'c', codec, 'v', value,
@@ -228,6 +238,27 @@ begin
     update public.callcache_meta set gc_seq = greatest(gc_seq, v_max) where id;
   end if;
   return v_n;
+end $$;
+
+-- Whose a namespace is: who comes first leaves its mark, others are told whose it is and keep away. p_marks:
+-- by what the caller is known, separated by commas; the first is put there, the others were its earlier ones.
+
+create table if not exists public.callcache_environments (
+  namespace  text        primary key,
+  mark       text        not null,
+  claimed_at timestamptz not null default now()
+);
+alter table public.callcache_environments enable row level security;
+
+create or replace function public.callcache_claim(p_namespace text, p_marks text, p_take_over boolean default false)
+returns text language plpgsql security invoker set search_path = '' as $$
+declare
+  v_marks text[] := string_to_array(p_marks, ',');
+begin
+  insert into public.callcache_environments as e (namespace, mark) values (p_namespace, v_marks[1])
+  on conflict (namespace) do update set mark = excluded.mark, claimed_at = now()
+  where e.mark <> excluded.mark and (p_take_over or e.mark = any (v_marks));
+  return (select mark from public.callcache_environments where namespace = p_namespace);
 end $$;
 
 -- Changes of business tables: callcache_attach makes a table report the keys of its changed rows. Writers
@@ -325,21 +356,22 @@ end $$;
 
 do $$
 declare
-  v_functions text := 'public.callcache_push(text, text, jsonb, text), public.callcache_pull(text, bigint, int, uuid), '
-    'public.callcache_gc(interval, int), public.callcache_feed(text, int), public.callcache_changes_gc(interval, int)';
+  v_functions text := 'public.callcache_push(text, text, jsonb, text), public.callcache_pull(text, bigint, int, uuid, bigint), '
+    'public.callcache_gc(interval, int), public.callcache_claim(text, text, boolean), public.callcache_feed(text, int), public.callcache_changes_gc(interval, int)';
   v_internal text := 'public.callcache_entries_lock(), public.callcache_entries_stamp(), public.callcache_track_row(), '
     'public.callcache_attach(regclass, text)';
   v_role text;
 begin
   execute 'revoke execute on function ' || v_functions || ', ' || v_internal || ' from public';
   for v_role in select rolname from pg_catalog.pg_roles where rolname in ('anon', 'authenticated') loop
-    execute format('revoke all on public.callcache_entries, public.callcache_meta, public.callcache_changes from %I', v_role);
+    execute format('revoke all on public.callcache_entries, public.callcache_meta, public.callcache_changes, public.callcache_environments from %I', v_role);
     execute format('revoke all on sequence public.callcache_entries_seq from %I', v_role);
     execute 'revoke execute on function ' || v_functions || ', ' || v_internal || format(' from %I', v_role);
   end loop;
   if exists (select 1 from pg_catalog.pg_roles where rolname = 'service_role') then
     grant select, insert, update, delete on public.callcache_entries to service_role;
     grant select, update on public.callcache_meta to service_role;
+    grant select, insert, update on public.callcache_environments to service_role;
     grant select, delete on public.callcache_changes to service_role;
     grant usage, select on sequence public.callcache_entries_seq to service_role;
     execute 'grant execute on function ' || v_functions || ' to service_role';
