@@ -458,7 +458,7 @@ class TestChosenKeys:
         """Where only some keys are meant, the others stay due."""
         for name in (b"a", b"b", b"c"):
             record(client, "set", b"crm:1:" + name, blob=b"x")
-        assert set(dirty.waiting()) == {b"crm:1:a", b"crm:1:b", b"crm:1:c"}
+        assert set(dirty.redis_keys()) == {b"crm:1:a", b"crm:1:b", b"crm:1:c"}
         claim = dirty.claim(10, 1000, 30, only=[b"crm:1:b", b"crm:1:unknown"])
         assert [entry.redis_key for entry in claim.entries] == [b"crm:1:b"]
         assert not dirty.claim(10, 1000, 30, only=[b"crm:1:b"]).entries
