@@ -422,7 +422,7 @@ class TestRules:
             ({"a:": {"tags": True}}, "has no setting 'tags'"),
             ({"a:": {"ttl": 0}}, '["a:"]["ttl"] is 0: give seconds above 0, None'),
             ({"a:": {"ttl": True}}, '["ttl"] is True: give seconds above 0, None'),
-            ({"a:": {"ttl": "peak"}}, "or a policy ('fixed', 'peak-hour'). Did you mean 'peak-hour'?"),
+            ({"a:": {"ttl": "peak"}}, "'adaptive'). Did you mean 'peak-hour'?"),
             ({"a:": {"sync": "manul"}}, "[\"sync\"] is 'manul': give one of 'lww', 'local', 'remote'"),
             ({"a:": {"sync": "manul"}}, "Did you mean 'manual'?"),
             ({"a:": {"sync": True}}, "[\"sync\"] is True: give one of 'lww', 'local', 'remote'"),

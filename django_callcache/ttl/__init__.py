@@ -8,8 +8,15 @@ A policy is asked only where the caller left the timeout open; a timeout that wa
 
 from __future__ import annotations
 
+from django_callcache.ttl.adaptive import Adaptive
+from django_callcache.ttl.alex import Alex
+from django_callcache.ttl.change_tables import ChangeTables
 from django_callcache.ttl.choice import POLICIES, make_policy
+from django_callcache.ttl.estimate import Baseline, Estimate
 from django_callcache.ttl.fixed import FixedTtl
+from django_callcache.ttl.heuristic_freshness import HeuristicFreshness
+from django_callcache.ttl.key_record import KeyRecord, digest_of
+from django_callcache.ttl.learner import Learner, Load, Verdict
 from django_callcache.ttl.peak_hour import PeakHour
 from django_callcache.ttl.policy import (
     DEFAULT_TTL,
@@ -26,13 +33,24 @@ __all__ = [
     "DEFAULT_TTL",
     "PEAK_TTL",
     "POLICIES",
+    "Adaptive",
+    "Alex",
+    "Baseline",
+    "ChangeTables",
     "Decision",
+    "Estimate",
     "FixedTtl",
+    "HeuristicFreshness",
     "HourlyProfile",
+    "KeyRecord",
+    "Learner",
+    "Load",
     "Observation",
     "PeakHour",
     "Policy",
     "TtlParameters",
+    "Verdict",
+    "digest_of",
     "explicit_timeout",
     "make_policy",
 ]

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from django_callcache.ttl.adaptive import Adaptive
+from django_callcache.ttl.alex import Alex
 from django_callcache.ttl.fixed import FixedTtl
+from django_callcache.ttl.heuristic_freshness import HeuristicFreshness
 from django_callcache.ttl.peak_hour import PeakHour
 from django_callcache.ttl.policy import Policy, TtlParameters
 
 POLICIES: Mapping[str, Callable[[TtlParameters], Policy]] = {
     FixedTtl.name: lambda parameters: FixedTtl(parameters.default_ttl),
     PeakHour.name: PeakHour,
+    HeuristicFreshness.name: HeuristicFreshness,
+    Alex.name: Alex,
+    Adaptive.name: Adaptive,
 }
 """Every policy, by the word that settings know it by."""
 

@@ -13,6 +13,7 @@ class FixedTtl:
     """
 
     name = "fixed"
+    learns = False
 
     def __init__(self, ttl_seconds: float | None) -> None:
         if ttl_seconds is not None and not ttl_seconds >= 0:

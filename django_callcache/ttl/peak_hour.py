@@ -35,6 +35,7 @@ class PeakHour:
     """A shorter TTL in peak hours."""
 
     name = "peak-hour"
+    learns = False
 
     def __init__(self, parameters: TtlParameters) -> None:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from django_callcache.ttl.estimate import Estimate
 from django_callcache.ttl.profile import HourlyProfile
 
 DEFAULT_TTL = 3600.0
@@ -27,14 +28,40 @@ class TtlParameters:
     """Name of the zone in which hours of the day are meant."""
     warmup_hours: float = 24.0
     """Hours after the first recorded read during which office hours are peak hours too; 0 for none."""
+    eta: float = 12.0
+    """How many loads one stale read costs as much as, for `adaptive`."""
+    min_ttl: float = 1.0
+    """Seconds that `heuristic-freshness`, `alex` and `adaptive` answer at least."""
+    max_ttl: float = 3600.0
+    """Seconds that they answer at most."""
+    freshness_fraction: float = 0.1
+    """Part of its age that a value is trusted for, by `heuristic-freshness` (RFC 9111, 4.2.2)."""
+    change_target: float = 0.1
+    """Share of reloads that are to find a changed value, for `alex`."""
 
     def __post_init__(self) -> None:
-        for name in ("default_ttl", "peak_ttl"):
+        for name in ("default_ttl", "peak_ttl", "min_ttl", "max_ttl"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: give seconds above 0.")
+        if self.min_ttl > self.max_ttl:
+            raise ValueError(f"min_ttl is {self.min_ttl:g}, above max_ttl, {self.max_ttl:g}: exchange them.")
+        for name in ("eta", "freshness_fraction"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)!r}: give a number above 0.")
+        if not 0 < self.change_target < 1:
+            raise ValueError(f"change_target is {self.change_target!r}: give a number between 0 and 1.")
         for name in ("usage_threshold", "warmup_hours"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: give a number of at least 0.")
+
+    def clamp(self, ttl_seconds: float) -> float:
+        """Seconds within the bounds of the policies that learn."""
+        return min(self.max_ttl, max(self.min_ttl, ttl_seconds))
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """These bounds, as terms of a decision."""
+        return {"min_ttl": self.min_ttl, "max_ttl": self.max_ttl}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +72,8 @@ class Observation:
     """Seconds since the epoch."""
     profile: HourlyProfile = field(default_factory=HourlyProfile)
     """Reads by hour, over all processes."""
+    estimate: Estimate | None = None
+    """What is known of the key's changes and reads; None where a policy is asked for no key at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +99,10 @@ class Policy(Protocol):
     @property
     def name(self) -> str:
         """The word that settings know it by."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether it goes by what is known of the key, so that each load must be learnt from."""
 
     def decide(self, observation: Observation) -> Decision:
         """Answer for one moment; the same observation gives the same answer."""
