@@ -120,6 +120,10 @@ class RedisKeys:
         """HyperLogLog: the keys read in an hour."""
         return self._stats + b"distinct:%d:%b" % (hour, prefix.encode())
 
+    def learnt(self, prefix: str) -> bytes:
+        """Hash: what the loads of a prefix have taught its TTL policy, over all processes."""
+        return self._stats + b"learnt:" + prefix.encode()
+
     def dictionaries(self) -> bytes:
         """Hash: zstd dictionaries by id, and which prefix uses which; lost as one or not at all."""
         return self.root + b"dictionaries"

@@ -126,6 +126,26 @@ class TestConfiguration:
         """A peak TTL above the default one is probably meant the other way."""
         assert ids(settings={"TTL": {"DEFAULT_TTL": 60, "PEAK_TTL": 600}}) == ["W003"]
 
+    def test_check_bounds(self):
+        """A least TTL above the longest one cannot be meant."""
+        assert ids(settings={"TTL": {"MIN_TTL": 60, "MAX_TTL": 6}}) == ["E030"]
+
+    @pytest.mark.parametrize(
+        ("rule", "found"),
+        [
+            ({"ttl": "heuristic-freshness"}, ["W030"]),
+            ({"ttl": "heuristic-freshness", "updated_at": "changed"}, []),
+            ({"ttl": "adaptive", "eta": 3, "max_ttl": 600, "updated_at": "changed"}, []),
+            ({"ttl": "adaptive", "max_ttl": 0.5}, []),
+            ({"ttl": "peak-hour", "updated_at": "changed"}, ["W031"]),
+            ({"ttl": 60, "eta": 3}, ["W031"]),
+            ({"eta": 3}, ["W031"]),
+        ],
+    )
+    def test_check_rules__learning(self, rule, found):
+        """What a rule says of learning needs a policy that learns, and the age of rows a name."""
+        assert ids({"default": alias(own={"RULES": {"row:": rule}})}) == found
+
     def test_check_key_function(self):
         """A key function that nothing undoes is a warning."""
         function = "tests.test_checks.make_key"

@@ -27,7 +27,7 @@ from django_callcache.conf import SOURCES, CacheOptions, PrefixRule
 from django_callcache.outbox.processes import ProcessReport
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.signals import are_reads_heard, when_changed
-from django_callcache.ttl import Decision, HourlyProfile, Policy
+from django_callcache.ttl import HourlyProfile, Policy
 
 
 class CallCache(RedisCache):
@@ -149,6 +149,7 @@ class CallCache(RedisCache):
     incr_version, aincr_version = faces(Operations.incr_version)
     decr_version, adecr_version = faces(Operations.decr_version)
 
+    explain_ttl, aexplain_ttl = faces(Operations.explain_ttl)
     ttl, attl = faces(Operations.ttl)
     pttl, apttl = faces(Operations.pttl)
     persist, apersist = faces(Operations.persist)
@@ -295,10 +296,6 @@ class CallCache(RedisCache):
     def policy_for(self, key: str) -> Policy:
         """What chooses the TTL of a key where its writer leaves the timeout open."""
         return self._runtime.prefixes.of(key).clock.policy
-
-    def explain_ttl(self, key: str) -> Decision:
-        """The TTL that a write of this key without a timeout would get now, and why."""
-        return self._runtime.prefixes.of(key).clock.decide()
 
     @property
     def profile(self) -> HourlyProfile:

@@ -60,6 +60,7 @@ class Flusher:
         self._stop.set()
         for runtime in runtimes():
             _flush(runtime)
+            _share(runtime)
             _leave(runtime)
 
     def _run(self) -> None:
@@ -74,6 +75,7 @@ class Flusher:
             self._flushed_at = time.monotonic()
             for runtime in runtimes():
                 _flush(runtime)
+                _share(runtime, with_all=with_profile)
                 if with_report:
                     _report(runtime)
                 if with_profile:
@@ -91,6 +93,13 @@ def _flush(runtime: Runtime) -> None:
         runtime.flush_stats()
     except redis.RedisError as error:
         logger.debug("alias=%s statistics=late error=%s", runtime.alias, type(error).__name__)
+
+
+def _share(runtime: Runtime, *, with_all: bool = False) -> None:
+    try:
+        runtime.share_learning(with_all=with_all)
+    except redis.RedisError as error:
+        logger.debug("alias=%s learning=late error=%s", runtime.alias, type(error).__name__)
 
 
 def _report(runtime: Runtime) -> None:

@@ -14,7 +14,7 @@ from django_callcache.cache.counters import PrefixCounts
 from django_callcache.codec import Codec
 from django_callcache.conf import PrefixRule
 from django_callcache.outbox.stat_buckets import OTHER
-from django_callcache.ttl import Decision, HourlyProfile, Observation, Policy
+from django_callcache.ttl import Decision, HourlyProfile, Learner, Observation, Policy
 
 LONGEST_PX = 10**15
 """Milliseconds that a TTL is cut to: beyond it Redis refuses the sum with the present time."""
@@ -66,7 +66,18 @@ class TtlClock:
 class Prefix:
     """Everything that holds for the keys of one prefix."""
 
-    __slots__ = ("clock", "codec", "counts", "is_near", "is_synced", "name", "narrower", "rule", "tag_checks")
+    __slots__ = (
+        "clock",
+        "codec",
+        "counts",
+        "is_near",
+        "is_synced",
+        "learner",
+        "name",
+        "narrower",
+        "rule",
+        "tag_checks",
+    )
 
     def __init__(
         self,
@@ -76,6 +87,7 @@ class Prefix:
         codec: Codec,
         counts: PrefixCounts,
         is_near: bool,
+        learner: Learner | None = None,
     ) -> None:
         self.name = name
         self.rule = rule
@@ -83,6 +95,8 @@ class Prefix:
         self.codec = codec
         self.counts = counts
         self.is_synced = rule is not None and rule.sync is not None
+        self.learner = learner
+        """What its TTL policy learns with, if it is one that learns."""
         self.is_near = is_near
         """Whether this process may keep copies."""
         self.narrower: tuple[Prefix, ...] = ()

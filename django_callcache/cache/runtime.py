@@ -40,15 +40,16 @@ from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
 from django_callcache.cache.recovery import Recovery
 from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.server import Server
+from django_callcache.cache.shared_learning import merge_command, take_merged
 from django_callcache.cache.validation import Validator
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.cache.watch import Watch
 from django_callcache.codec import Codec, Encoding, GuardedCodec, KeyRing
-from django_callcache.conf import SOURCES, UNSET, PrefixRule, get_settings, parse_cache_options
+from django_callcache.conf import SOURCES, UNSET, PrefixRule, get_settings, parameters_of, parse_cache_options
 from django_callcache.outbox.processes import ProcessReport, report_command
 from django_callcache.outbox.stat_buckets import FIELDS, Command, StatBuckets, add_command
 from django_callcache.redis_keys import RedisKeys
-from django_callcache.ttl import HourlyProfile, Policy, make_policy
+from django_callcache.ttl import DIGEST_BYTES, ChangeTables, HourlyProfile, Learner, Policy, make_policy
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,8 @@ class Runtime:
         self.near = self._make_near()
         self.watch = None if self.near is None else self._make_watch(self.near)
         """What this alias wants to hear of over the link; None where it keeps no copies."""
+        self._learners: dict[str, Learner] = {}
+        self._digester = self._key_ring.first.hasher(b"learnt\0")
         self.prefixes = Prefixes(self._rules(), self._make_prefix, self.settings.stats.max_prefixes)
         self.counts_reader = CountsReader()
         self.breaker = _breaker_of(self.server)
@@ -164,6 +167,30 @@ class Runtime:
                 run(self._run_script(add_command(self.redis_keys, growth)))
             self.counts_reader.confirm()
 
+    def digest_of(self, payload: bytes, redis_key: bytes) -> bytes:
+        """What two values of a key are compared by. Keyed, so that it tells nobody what a value may be."""
+        hasher = self._digester.copy()
+        hasher.update(redis_key + b"\0")
+        hasher.update(payload)
+        return hasher.digest()[:DIGEST_BYTES]
+
+    def share_learning(self, *, with_all: bool = False) -> None:
+        """Hand over what TTL policies have learnt here since the last time, and learn what others have.
+
+        Args:
+            with_all: Ask also for prefixes of which nothing was learnt here.
+
+        Raises:
+            redis.exceptions.RedisError: It did not arrive; what was learnt waits for the next time.
+        """
+        with self._flush_lock:
+            for name, learner in list(self._learners.items()):
+                sent = learner.tables.growth()
+                if with_all or sent:
+                    reply = run(self._run_script(merge_command(self.redis_keys, name, sent)))
+                    take_merged(learner.tables, sent, reply)
+                    learner.tables.refit(time.time(), learner.bins)
+
     def report(self) -> None:
         """Tell the others how this process does.
 
@@ -200,7 +227,7 @@ class Runtime:
         packed = [commands.command(*words) for words in questions]
         return run(self._cold_io.ask_many(packed, time.monotonic_ns(), reads=True))
 
-    async def _run_script(self, call: Command) -> None:
+    async def _run_script(self, call: Command) -> Any:
         # Not by the client: it keeps no deadline, and requests and the end of the process wait for this.
         script, keys, arguments = call
         started = time.monotonic_ns()
@@ -209,6 +236,7 @@ class Runtime:
             reply = await self._flush_io.ask(commands.eval_(script, keys, arguments), started)
         if isinstance(reply, redis.exceptions.ResponseError):
             raise fault_in(reply, self.server) or reply
+        return reply
 
     def counted(self) -> dict[str, dict[str, int]]:
         """What this process has counted since it started, by prefix and name."""
@@ -254,6 +282,8 @@ class Runtime:
             counts.forget()
         self.counts_reader = CountsReader()
         self._process_id = uuid4().hex
+        for learner in self._learners.values():
+            learner.tables.forget_growth()
         self._flush_lock = threading.Lock()
         self._async_io = weakref.WeakKeyDictionary()
         self._client = None
@@ -281,14 +311,25 @@ class Runtime:
         )
         codec = self._make_codec(encoding, rule)
         codec.compress_with(self.dictionaries.of_prefix(name))
+        policy = self._policy_of(rule)
         return Prefix(
             name,
             rule,
-            TtlClock(self._policy_of(rule), lambda: self.profile),
+            TtlClock(policy, lambda: self.profile),
             codec,
             PrefixCounts(self.settings.stats.max_keys),
             self.near is not None and self._is_near(name, rule),
+            self._learner_of(name, rule, policy) if policy.learns else None,
         )
+
+    def _learner_of(self, name: str, rule: PrefixRule | None, policy: Policy) -> Learner:
+        """The one learner of a name: a rule's keys may be found by several of our prefixes."""
+        if name not in self._learners:
+            parameters = parameters_of(self.settings.ttl, rule)
+            tables = ChangeTables(parameters.eta, is_shared=True)
+            jitter = self.settings.ttl.jitter
+            self._learners[name] = Learner(policy, parameters, jitter=jitter, tables=tables)
+        return self._learners[name]
 
     def _make_codec(self, encoding: Encoding, rule: PrefixRule | None) -> Codec:
         if rule is None or not (rule.sensitive or rule.validate is not None):
@@ -321,7 +362,7 @@ class Runtime:
 
     def _policy_of(self, rule: PrefixRule | None) -> Policy:
         spec = self.options.stated_timeout if rule is None or rule.ttl is UNSET else rule.ttl
-        return make_policy("peak-hour" if spec is UNSET else spec, self.settings.ttl.parameters)
+        return make_policy("peak-hour" if spec is UNSET else spec, parameters_of(self.settings.ttl, rule))
 
     def _make_near(self) -> NearCache | None:
         """The near cache; none where no prefix may be kept, or keys cannot be told from Redis keys."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from django.core.checks import Tags, register
 
-from django_callcache.checks import configuration, deploy, invalidation, sync
+from django_callcache.checks import configuration, deploy, invalidation, learning, sync
 
 CHECKS = (
     configuration.check_settings,
@@ -20,6 +20,8 @@ CHECKS = (
     configuration.check_guards,
     configuration.check_ttl,
     configuration.check_app,
+    learning.check_bounds,
+    learning.check_rules,
     invalidation.check_models,
     invalidation.check_caches,
     sync.check_sync,

@@ -28,6 +28,7 @@ from django_callcache.conf.environment import Environment, from_environment
 from django_callcache.conf.invalidation_rules import InvalidationRule
 from django_callcache.conf.parsing import UNSET, Unset
 from django_callcache.conf.redis_urls import as_redis_url
+from django_callcache.conf.ttl_parameters import parameters_of
 
 __all__ = [
     "SOURCES",
@@ -47,6 +48,7 @@ __all__ = [
     "as_redis_url",
     "from_environment",
     "get_settings",
+    "parameters_of",
     "parse_cache_options",
 ]
 

@@ -103,6 +103,21 @@ class TtlSettings:
     """Time zone of the business, in which hours of the day are meant. Left out, it is Django's TIME_ZONE."""
     warmup_hours: Amount = 24.0
     """Hours after the first recorded read during which office hours (09:00 to 18:59) are peak hours too."""
+    eta: Annotated[float, Bounds(above=0)] = 12.0
+    """How many loads from the database one stale read costs as much as, for the policy `adaptive`: more
+    makes entries fresher, less spares the database."""
+    min_ttl: Seconds = 1.0
+    """Seconds an entry lives at least under the policies that learn."""
+    max_ttl: Seconds = 3600.0
+    """Seconds an entry lives at most under the policies that learn: where nothing deletes what has changed,
+    no entry is stale for longer. Where something does, a day is reasonable."""
+    jitter: Annotated[float, Bounds(at_least=0, at_most=0.9)] = 0.1
+    """Part of a TTL that the policies that learn take off at random, at most, so that entries written
+    together do not expire together."""
+    freshness_fraction: Annotated[float, Bounds(above=0)] = 0.1
+    """Part of its age that a row is trusted for by the policy `heuristic-freshness`."""
+    change_target: Annotated[float, Bounds(above=0, at_most=0.99)] = 0.1
+    """Share of an entry's reloads that are to find a change, for the policy `alex`."""
     default_cache_size: Count = 1000
     """Entries of the near cache outside peak hours."""
     peak_cache_size: Count = 2000
@@ -125,6 +140,11 @@ class TtlSettings:
             usage_threshold=self.usage_threshold,
             time_zone=self.time_zone,
             warmup_hours=self.warmup_hours,
+            eta=self.eta,
+            min_ttl=min(self.min_ttl, self.max_ttl),
+            max_ttl=self.max_ttl,
+            freshness_fraction=self.freshness_fraction,
+            change_target=self.change_target,
         )
 
 

@@ -100,7 +100,14 @@ class PrefixRule:
     """What the keys begin with, as callers write them. It is the key of the table `RULES`."""
     ttl: Annotated[str | float | Unset | None, ReadBy(read_rule_ttl)] = UNSET
     """How long entries live where the caller gives no timeout: seconds, None (they never expire), or a
-    policy ("fixed", "peak-hour"). Left out, as the alias says."""
+    policy ("fixed", "peak-hour", "heuristic-freshness", "alex", "adaptive"). Left out, as the alias says."""
+    eta: Annotated[float | None, Bounds(above=0)] = None
+    """As `TTL["ETA"]`, for these keys."""
+    max_ttl: Annotated[float | None, Bounds(above=0)] = None
+    """As `TTL["MAX_TTL"]`, for these keys."""
+    updated_at: str | None = None
+    """The item or attribute of the values that says when their row last changed (a datetime, ISO 8601 text or
+    unix seconds). The policies that learn do so faster by it, and `heuristic-freshness` goes by it alone."""
     sync: Annotated[str | None, ReadBy(read_strategy)] = None
     """Sync with the remote store, and how a conflict is decided: "lww", the last writer wins; "local";
     "remote"; "newest-version"; "manual", by a person; or the dotted path of a function that merges."""

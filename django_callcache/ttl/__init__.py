@@ -15,7 +15,7 @@ from django_callcache.ttl.choice import POLICIES, make_policy
 from django_callcache.ttl.estimate import Baseline, Estimate
 from django_callcache.ttl.fixed import FixedTtl
 from django_callcache.ttl.heuristic_freshness import HeuristicFreshness
-from django_callcache.ttl.key_record import KeyRecord, digest_of
+from django_callcache.ttl.key_record import DIGEST_BYTES, KeyRecord
 from django_callcache.ttl.learner import Learner, Load, Verdict
 from django_callcache.ttl.peak_hour import PeakHour
 from django_callcache.ttl.policy import (
@@ -31,6 +31,7 @@ from django_callcache.ttl.profile import HourlyProfile
 
 __all__ = [
     "DEFAULT_TTL",
+    "DIGEST_BYTES",
     "PEAK_TTL",
     "POLICIES",
     "Adaptive",
@@ -50,7 +51,6 @@ __all__ = [
     "Policy",
     "TtlParameters",
     "Verdict",
-    "digest_of",
     "explicit_timeout",
     "make_policy",
 ]

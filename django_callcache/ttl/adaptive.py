@@ -100,7 +100,9 @@ class Adaptive:
         reason = f"{seen} of {WARMUP_OBSERVATIONS} reloads seen; until then the hour decides: {hour.reason}"
         ttl_seconds = self.parameters.clamp(hour.ttl_seconds or 0.0)
         terms = {**hour.terms, "observations": float(seen)}
-        return Decision(ttl_seconds, self.name, reason, terms, observation.now)
+        # For no key at all the answer is as good as the hour's.
+        until = hour.valid_until if observation.estimate is None else observation.now
+        return Decision(ttl_seconds, self.name, reason, terms, until)
 
 
 _REASON = "Living longer would cost more in stale reads than it saves in loads."

@@ -32,13 +32,9 @@ class Alex:
         if estimate is None or estimate.log_ttl is None:
             first = self._until_known.decide(observation)
             reason = f"No reload has been seen yet; until then: {first.reason}"
-            return Decision(
-                self.parameters.clamp(first.ttl_seconds or 0.0),
-                self.name,
-                reason,
-                first.terms,
-                observation.now,
-            )
+            until = first.valid_until if estimate is None else observation.now
+            ttl_seconds = self.parameters.clamp(first.ttl_seconds or 0.0)
+            return Decision(ttl_seconds, self.name, reason, first.terms, until)
         wanted = math.exp(estimate.log_ttl)
         ttl_seconds = self.parameters.clamp(wanted)
         target = self.parameters.change_target

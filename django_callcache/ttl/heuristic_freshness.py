@@ -23,7 +23,8 @@ class HeuristicFreshness:
             hour = self._without_age.decide(observation)
             reason = f"The value does not say when it changed, so the hour decides: {hour.reason}"
             ttl_seconds = parameters.clamp(hour.ttl_seconds or 0.0)
-            return Decision(ttl_seconds, self.name, reason, hour.terms, observation.now)
+            until = hour.valid_until if estimate is None else observation.now
+            return Decision(ttl_seconds, self.name, reason, hour.terms, until)
         age = max(0.0, observation.now - estimate.born_at)
         wanted = parameters.freshness_fraction * age
         ttl_seconds = parameters.clamp(wanted)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Self
 
 DIGEST_BYTES = 8
@@ -32,7 +31,7 @@ class KeyRecord:
     has_updated_at: bool
     """Whether ``born_at`` is what the row said."""
     digest: bytes
-    """Of the value's bytes."""
+    """Of the value's bytes, as long as `DIGEST_BYTES`."""
     changes: float = 0.0
     """Changes seen, the older ones faded."""
     exposure: float = 0.0
@@ -74,8 +73,3 @@ class KeyRecord:
     def kept_until(self) -> float:
         """When the record itself is forgotten, unless the key is loaded again."""
         return self.expires_at + max(GRACE_SECONDS, self.expires_at - self.loaded_at)
-
-
-def digest_of(payload: bytes) -> bytes:
-    """What two payloads are compared by."""
-    return blake2b(payload, digest_size=DIGEST_BYTES).digest()

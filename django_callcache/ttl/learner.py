@@ -94,6 +94,8 @@ class Learner:
     ) -> None:
         self.policy = policy
         self.tables = ChangeTables(parameters.eta) if tables is None else tables
+        self.longest = parameters.max_ttl
+        """Seconds that no answer exceeds."""
         self.bins: HourBins = hour_bins(parameters.time_zone)
         self._alex = policy if isinstance(policy, Alex) else None
         self._jitter = jitter

@@ -104,9 +104,12 @@ class TestWarmUp:
         assert decision.reason.startswith(f"{observations} of 10 reloads seen")
 
     def test_decide__no_key(self):
-        """Asked for no key at all, the hour decides; the answer is good for this moment only."""
-        decision = Adaptive(TtlParameters()).decide(Observation(now=8 * 3600.0))
-        assert (decision.ttl_seconds, decision.policy, decision.valid_until) == (3600, "adaptive", 8 * 3600.0)
+        """Asked for no key at all, the hour decides, until it is over; for a key, for this moment only."""
+        policy, now = Adaptive(TtlParameters()), 8 * 3600.0
+        decision = policy.decide(Observation(now=now))
+        assert (decision.ttl_seconds, decision.policy, decision.valid_until) == (3600, "adaptive", 9 * 3600.0)
+        one = Estimate(Baseline((1.0,) * EVEN))
+        assert policy.decide(Observation(now=now, estimate=one)).valid_until == now
 
     def test_decide__terms(self):
         """A decision tells its inputs, terms and clamps."""

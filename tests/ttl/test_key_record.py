@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from django_callcache.ttl import KeyRecord, digest_of
+from django_callcache.ttl import KeyRecord
 
 RECORD = KeyRecord(
     loaded_at=1_800_000_000.125,
     expires_at=1_800_000_900.125,
     born_at=1_799_999_999.0,
     has_updated_at=True,
-    digest=digest_of(b"payload"),
+    digest=b"12345678",
     changes=1.5,
     exposure=2.25,
     gaps=3.0,

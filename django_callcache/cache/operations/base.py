@@ -11,7 +11,6 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from redis import exceptions as redis_errors
 
 from django_callcache.cache import commands
-from django_callcache.cache.announcer import Announcer
 from django_callcache.cache.counters import DELETES, ERRORS, SETS, UNDECODABLE
 from django_callcache.cache.drivers import Io
 from django_callcache.cache.faults import fault_in
@@ -179,20 +178,30 @@ class OperationsBase:
         """Send `cache_invalidated`; to be asked for only where somebody listens."""
         await self._io.tell(cache_invalidated, self._runtime.alias, kind=kind, names=names, removed=removed)
 
-    def _write(self, command: bytes, started: int, *redis_keys: bytes) -> Awaitable[Any]:
-        """Send a write; announce it in the same round trip where near caches hear of it in no other way."""
-        if self._announcer is None:
-            return self._io.ask(command, started)
-        announcement = self._announcer.announcement(redis_keys, started)
-        if announcement is None:
-            return self._io.ask(command, started)
-        return self._announced(self._announcer, command, announcement, started)
+    def _write(
+        self, command: bytes, started: int, *redis_keys: bytes, after: Sequence[bytes] = ()
+    ) -> Awaitable[Any]:
+        """Send a write; announce it in the same round trip where near caches hear of it in no other way.
 
-    async def _announced(
-        self, announcer: Announcer, command: bytes, announcement: bytes, started: int
+        Args:
+            command: The write, whose reply is returned.
+            started: When the call began.
+            redis_keys: What it writes.
+            after: Commands that go behind it in the same round trip; their replies do not matter.
+        """
+        announcer = self._announcer
+        announcement = None if announcer is None else announcer.announcement(redis_keys, started)
+        if announcement is None and not after:
+            return self._io.ask(command, started)
+        return self._write_and(command, after, announcement, started)
+
+    async def _write_and(
+        self, command: bytes, after: Sequence[bytes], announcement: bytes | None, started: int
     ) -> Any:
-        reply, heard = await self._io.ask_many((command, announcement), started)
-        announcer.announced(heard, started)
+        if announcement is None or self._announcer is None:
+            return (await self._io.ask_many((command, *after), started))[0]
+        reply, *_, heard = await self._io.ask_many((command, *after, announcement), started)
+        self._announcer.announced(heard, started)
         return reply
 
     async def _write_all(
@@ -276,18 +285,23 @@ class OperationsBase:
         started: int,
         *,
         reads: bool = False,
+        after: Sequence[bytes] = (),
     ) -> Any:
         """The reply of a script, which is sent whole where the server does not know it yet."""
         arguments = tuple(arguments)
-        reply = await self._ask_or_write(commands.evalsha(script, keys, arguments), keys, started, reads)
+        asked = commands.evalsha(script, keys, arguments)
+        reply = await self._ask_or_write(asked, keys, started, reads, after)
         if isinstance(reply, redis_errors.NoScriptError):
-            reply = await self._ask_or_write(commands.eval_(script, keys, arguments), keys, started, reads)
+            asked = commands.eval_(script, keys, arguments)
+            reply = await self._ask_or_write(asked, keys, started, reads, after)
         return reply
 
     def _ask_or_write(
-        self, command: bytes, keys: Sequence[bytes], started: int, reads: bool
+        self, command: bytes, keys: Sequence[bytes], started: int, reads: bool, after: Sequence[bytes] = ()
     ) -> Awaitable[Any]:
-        return self._io.ask(command, started, reads=True) if reads else self._write(command, started, *keys)
+        if reads:
+            return self._io.ask(command, started, reads=True)
+        return self._write(command, started, *keys, after=after)
 
     async def _record(
         self,
@@ -300,10 +314,11 @@ class OperationsBase:
         started: int,
         *,
         expected: bytes | None = None,
+        after: Sequence[bytes] = (),
     ) -> Any:
         """Write a synced entry: the value and what is to reach the remote store, in one step.
 
-        Where ``expected`` is given, only if those are the value's bytes now.
+        Where ``expected`` is given, only if those are the value's bytes now. ``after`` is as for `_write`.
 
         Raises:
             SyncNotRecorded: Nothing was written.
@@ -320,6 +335,7 @@ class OperationsBase:
                     *(() if expected is None else (expected,)),
                 ),
                 started,
+                after=after,
             )
             reply = self._recorded(reply, prefix)
         except RedisFault as fault:

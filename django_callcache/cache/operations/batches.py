@@ -12,6 +12,7 @@ from redis import exceptions as redis_errors
 from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, HITS, MISSES, SETS
 from django_callcache.cache.operations.base import FAILED, MISSING, now
+from django_callcache.cache.operations.learning import LearningOperations, Remembered
 from django_callcache.cache.operations.tags import TagOperations, start_of
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.tags import check_of
@@ -36,9 +37,11 @@ class Write(NamedTuple):
     prefix: Prefix
     redis_key: bytes
     command: bytes
+    after: Sequence[bytes] = ()
+    """Commands that go behind it; their replies do not matter."""
 
 
-class BatchOperations(TagOperations):
+class BatchOperations(TagOperations, LearningOperations):
     """Reads and writes of many keys. None of them is a snapshot or a transaction."""
 
     async def get_many(self, keys: Iterable[Key], version: int | None = None) -> dict[Key, Any]:
@@ -162,7 +165,10 @@ class BatchOperations(TagOperations):
         except RedisFault as fault:
             lost = [self._redis_key(key, version) for key in data]
             return self._degraded(fault, self._prefix(next(iter(data))), list(data), lost)
-        writes = [self._set(key, value, timeout, version, stamps) for key, value in data.items()]
+        known = await self._known_of(data, timeout, version)
+        writes = [
+            self._set(key, value, timeout, version, stamps, known.get(key)) for key, value in data.items()
+        ]
         failed: list[Key] = []
         portions = _portions(writes)
         for portion in portions:
@@ -191,6 +197,7 @@ class BatchOperations(TagOperations):
         ttls = [px for prefix in prefixes if (px := self._px(prefix, timeout)) is not None]
         if not ids or not ttls:
             return ()
+        ttls += [self._longest(prefix, timeout, ttls[0]) for prefix in prefixes]
         return await self._stamps(ids, b"" if b"" in ttls else max(ttls, key=int), now())
 
     async def delete_many(self, keys: Iterable[Key], version: int | None = None) -> int | None:
@@ -203,7 +210,8 @@ class BatchOperations(TagOperations):
             try:
                 if plain:
                     unlink = commands.of_keys(b"UNLINK", plain)
-                    removed += self._checked(await self._write(unlink, now(), *plain))
+                    after = [part for write in writes if not write.prefix.is_synced for part in write.after]
+                    removed += self._checked(await self._write(unlink, now(), *plain, after=after))
             except RedisFault as fault:
                 self._lost(fault, writes)
                 return removed
@@ -253,7 +261,27 @@ class BatchOperations(TagOperations):
         held = [await self._retain(*each, now()) for each in zip(plain, starts, strict=True)]
         return held.count(False)
 
-    def _set(self, key: Key, value: Any, timeout: Any, version: int | None, stamps: Sequence[bytes]) -> Write:
+    async def _known_of(
+        self, keys: Iterable[Key], timeout: Any, version: int | None
+    ) -> dict[Key, Remembered]:
+        """What is remembered of those keys whose TTL is decided by it."""
+        known: dict[Key, Remembered] = {}
+        if timeout is DEFAULT_TIMEOUT:
+            learnt = (key for key in keys if self._prefix(key).learner is not None)
+            for chunk in _chunks(learnt, READ_CHUNK):
+                found = await self._remembered([self._redis_key(key, version) for key in chunk])
+                known.update(zip(chunk, found, strict=False))
+        return known
+
+    def _set(
+        self,
+        key: Key,
+        value: Any,
+        timeout: Any,
+        version: int | None,
+        stamps: Sequence[bytes],
+        known: Remembered | None,
+    ) -> Write:
         """The write that stores a value, or deletes it where nothing would be kept."""
         prefix = self._prefix(key)
         px = self._px(prefix, timeout)
@@ -261,16 +289,20 @@ class BatchOperations(TagOperations):
             return self._delete(key, version)
         redis_key = self._redis_key(key, version)
         blob = self._encoded(prefix, value, redis_key, stamps)
+        after: Sequence[bytes] = ()
+        if known is not None:
+            px, after = self._taken(prefix, redis_key, value, blob, known)
         if prefix.is_synced:
-            return self._synced(key, prefix, version, b"set", px, blob)
-        return Write(key, prefix, redis_key, commands.set_(redis_key, blob, px))
+            return self._synced(key, prefix, version, b"set", px, blob)._replace(after=after)
+        return Write(key, prefix, redis_key, commands.set_(redis_key, blob, px), after)
 
     def _delete(self, key: Key, version: int | None) -> Write:
         prefix = self._prefix(key)
-        if prefix.is_synced:
-            return self._synced(key, prefix, version, b"delete", b"", b"")
         redis_key = self._redis_key(key, version)
-        return Write(key, prefix, redis_key, commands.unlink(redis_key))
+        after = self._removal(prefix, redis_key)
+        if prefix.is_synced:
+            return self._synced(key, prefix, version, b"delete", b"", b"")._replace(after=after)
+        return Write(key, prefix, redis_key, commands.unlink(redis_key), after)
 
     def _touch(self, key: Key, timeout: Any, version: int | None) -> Write:
         prefix = self._prefix(key)
@@ -300,7 +332,9 @@ class BatchOperations(TagOperations):
 
     async def _send_knowing(self, writes: Sequence[Write]) -> list[Any]:
         redis_keys = [write.redis_key for write in writes]
-        replies = await self._write_all([write.command for write in writes], now(), redis_keys)
+        asked = [write.command for write in writes]
+        after = [part for write in writes for part in write.after]
+        replies = (await self._write_all([*asked, *after], now(), redis_keys))[: len(asked)]
         unknown = [at for at, reply in enumerate(replies) if isinstance(reply, redis_errors.NoScriptError)]
         if unknown:
             load = commands.command("SCRIPT", "LOAD", RECORD_WRITE.text)

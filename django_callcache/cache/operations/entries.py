@@ -11,6 +11,7 @@ from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, HITS, MISSES, SETS
 from django_callcache.cache.near import NearCache
 from django_callcache.cache.operations.base import FAILED, MISSING, now
+from django_callcache.cache.operations.learning import LearningOperations
 from django_callcache.cache.operations.tags import TagOperations, start_of
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
@@ -19,7 +20,7 @@ from django_callcache.exceptions import RedisFault, RedisRefused
 from django_callcache.signals import are_reads_heard, cache_deleted, cache_hit, cache_miss, cache_written
 
 
-class EntryOperations(TagOperations):
+class EntryOperations(TagOperations, LearningOperations):
     """Reads and writes of single keys; Django's names and django-redis's."""
 
     async def read(self, key: Key, version: int | None, missing: Any, failed: Any) -> Any:
@@ -140,15 +141,17 @@ class EntryOperations(TagOperations):
         redis_key = self._redis_key(key, version)
         if prefix.is_synced:
             blob = prefix.codec.encode(value, redis_key)
+            px, after = await self._life(prefix, timeout, px, redis_key, value, blob)
             operation = b"replace" if xx else b"set"
-            return bool(await self._record(prefix, key, version, operation, px, blob, started))
+            return bool(await self._record(prefix, key, version, operation, px, blob, started, after=after))
         try:
-            stamps = await self._stamps(ids, px, started) if ids else ()
+            stamps = await self._stamps(ids, self._longest(prefix, timeout, px), started) if ids else ()
             blob = self._encoded(prefix, value, redis_key, stamps)
+            px, after = await self._life(prefix, timeout, px, redis_key, value, blob)
             command = (
                 commands.set_if(redis_key, blob, px, b"XX") if xx else commands.set_(redis_key, blob, px)
             )
-            reply = self._checked(await self._write(command, started, redis_key))
+            reply = self._checked(await self._write(command, started, redis_key, after=after))
         except RedisRefused as refused:
             await self._drop_old_value(redis_key)
             return self._degraded(refused, prefix, False)
@@ -182,12 +185,14 @@ class EntryOperations(TagOperations):
         redis_key = self._redis_key(key, version)
         if prefix.is_synced:
             blob = prefix.codec.encode(value, redis_key)
-            return bool(await self._record(prefix, key, version, b"add", px, blob, started))
+            px, after = await self._life(prefix, timeout, px, redis_key, value, blob)
+            return bool(await self._record(prefix, key, version, b"add", px, blob, started, after=after))
         try:
-            stamps = await self._stamps(ids, px, started) if ids else ()
+            stamps = await self._stamps(ids, self._longest(prefix, timeout, px), started) if ids else ()
             blob = self._encoded(prefix, value, redis_key, stamps)
-            asked = (commands.set_if(redis_key, blob, px, b"NX"), start_of(redis_key))
-            reply, start = await self._write_all(asked, started, (redis_key,))
+            px, after = await self._life(prefix, timeout, px, redis_key, value, blob)
+            asked = (commands.set_if(redis_key, blob, px, b"NX"), start_of(redis_key), *after)
+            reply, start, *_ = await self._write_all(asked, started, (redis_key,))
             has_stored = self._checked(reply) is not None or await self._add_over(
                 start, redis_key, blob, px, started
             )
@@ -204,11 +209,13 @@ class EntryOperations(TagOperations):
         """Delete a key; tell whether it existed."""
         started = now()
         prefix = self._prefix(key)
+        redis_key = self._redis_key(key, version)
+        after = self._removal(prefix, redis_key)
         if prefix.is_synced:
-            return bool(await self._record(prefix, key, version, b"delete", b"", b"", started))
+            return bool(await self._record(prefix, key, version, b"delete", b"", b"", started, after=after))
         try:
-            redis_key = self._redis_key(key, version)
-            reply = self._checked(await self._write(commands.unlink(redis_key), started, redis_key))
+            unlink = commands.unlink(redis_key)
+            reply = self._checked(await self._write(unlink, started, redis_key, after=after))
         except RedisFault as fault:
             return self._degraded(fault, prefix, False, lost=(redis_key,))
         finally:
