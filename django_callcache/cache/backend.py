@@ -17,6 +17,7 @@ from django_redis.cache import RedisCache
 from django_callcache.cache.drivers import Io, run
 from django_callcache.cache.faces import faces, iterating_faces
 from django_callcache.cache.flusher import flush_if_late, keep_flushing
+from django_callcache.cache.locks import AsyncLock, Lock
 from django_callcache.cache.near import NearCache, absent
 from django_callcache.cache.operations import Operations
 from django_callcache.cache.operations.base import MISSING
@@ -212,6 +213,45 @@ class CallCache(RedisCache):
     zrem, azrem = faces(Operations.zrem)
     zremrangebyscore, azremrangebyscore = faces(Operations.zremrangebyscore)
     zscore, azscore = faces(Operations.zscore)
+
+    def lock(
+        self,
+        key: Key,
+        version: int | None = None,
+        timeout: float | None = None,
+        sleep: float = 0.1,
+        blocking: bool = True,
+        blocking_timeout: float | None = None,
+        thread_local: bool = True,
+    ) -> Lock:
+        """A lock that all processes share, with redis-py's methods; a failing Redis is not waited for.
+
+        Args:
+            key: Names the lock.
+            version: Left out, the alias's ``VERSION``.
+            timeout: Seconds after which it is free again, whatever its holder does. Left out, a holder that
+                dies holds it for ever.
+            sleep: Seconds between two tries to take it.
+            blocking: Whether to wait for it.
+            blocking_timeout: Seconds to wait at the most.
+            thread_local: Whether a thread can give back only what it took itself.
+        """
+        name = self._value_keys.redis_key(key, version)
+        return Lock(lambda: self.blocking, name, timeout, sleep, blocking, blocking_timeout, thread_local)
+
+    def alock(
+        self,
+        key: Key,
+        version: int | None = None,
+        timeout: float | None = None,
+        sleep: float = 0.1,
+        blocking: bool = True,
+        blocking_timeout: float | None = None,
+        thread_local: bool = True,
+    ) -> AsyncLock:
+        """The same for asyncio callers: its methods are awaited, and it is used by ``async with``."""
+        name = self._value_keys.redis_key(key, version)
+        return AsyncLock(lambda: self.native, name, timeout, sleep, blocking, blocking_timeout, thread_local)
 
     def __contains__(self, key: Key) -> bool:
         return self.has_key(key)

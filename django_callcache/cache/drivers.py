@@ -16,8 +16,9 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.connections import Connections
-from django_callcache.cache.faults import may_repeat, noted_fault
+from django_callcache.cache.faults import is_demoted, may_repeat, noted_fault
 from django_callcache.cache.tracking import KeyTracking
+from django_callcache.interruptions import interruption_in
 from django_callcache.signals import CacheSignal
 
 Result = TypeVar("Result")
@@ -134,10 +135,10 @@ class BlockingIo:
                 socket.expires_at = expires_at
             connection.send_packed_command((command,), False)
             sent = True
+            connection.used_at = started
             reply = _read(connection, expires_at)
         except BaseException as error:
             return self._failed(connection, error, sent, command, 1, expires_at, reads)[0]
-        connection.used_at = started
         self._connections.give(connection)
         if breaker.is_troubled:
             breaker.succeeded()
@@ -224,6 +225,9 @@ class BlockingIo:
         """Drop the connection; send a read once more where the server had merely closed it."""
         try:
             _drop(connection)
+            interruption = interruption_in(error)
+            if interruption is not None:
+                raise interruption
             if not isinstance(error, redis_errors.RedisError | OSError):
                 raise error
             if self._when_lost is not None:
@@ -240,7 +244,7 @@ class BlockingIo:
                 raise noted_fault(self._breaker, again, sent=False) from again
         finally:
             # Its traceback holds this frame: a cycle that would keep the connection alive when it is lost.
-            del error
+            del error, interruption
             self._connections.give(connection)
 
 
@@ -261,9 +265,8 @@ def _prepare(connection: Any, expires_at: int) -> None:
 
 def _receive(connection: Any, replies: int, expires_at: int) -> list[Any]:
     """All the replies to what was sent."""
-    collected = [_read(connection, expires_at) for _ in range(replies)]
     connection.used_at = time.monotonic_ns()
-    return collected
+    return [_read(connection, expires_at) for _ in range(replies)]
 
 
 def _read(connection: Any, expires_at: int) -> Any:
@@ -274,6 +277,8 @@ def _read(connection: Any, expires_at: int) -> Any:
         remaining = max((expires_at - time.monotonic_ns()) * 1e-9, 0.001)
         return connection.read_response(timeout=remaining)
     except redis_errors.ResponseError as error:
+        if is_demoted(error):
+            connection.used_at = 0  # made anew at its next use: the primary may be another one by then
         return error
 
 
@@ -285,7 +290,7 @@ def _revive(connection: Any, expires_at: int) -> None:
                 return
         except redis_errors.ConnectionError:
             pass
-        _drop(connection)
+    _drop(connection)
     remaining = max((expires_at - time.monotonic_ns()) * 1e-9, 0.001)
     connection.socket_timeout = connection.socket_connect_timeout = remaining
     connection.expires_at = expires_at

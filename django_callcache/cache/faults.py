@@ -69,6 +69,11 @@ def refuses_command(reply: redis_errors.ResponseError) -> bool:
     return type(reply) is redis_errors.ResponseError and not str(reply).split(" ")[0].isupper()
 
 
+def is_demoted(reply: redis_errors.ResponseError) -> bool:
+    """Tell whether the server that replied is no primary (any more)."""
+    return isinstance(reply, redis_errors.ReadOnlyError) or _speaks_of(reply, ("READONLY",))
+
+
 def may_repeat(error: BaseException) -> bool:
     """Tell whether a command that changes nothing is worth sending again, on a new connection."""
     return not is_timeout(error) and not isinstance(error, redis_errors.AuthenticationError)

@@ -18,7 +18,7 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.drivers import FirstThings
-from django_callcache.cache.faults import fault_of, may_repeat, noted_fault
+from django_callcache.cache.faults import fault_of, is_demoted, may_repeat, noted_fault
 from django_callcache.cache.tracking import KeyTracking, Tracked
 from django_callcache.exceptions import RedisFault
 from django_callcache.signals import CacheSignal
@@ -130,7 +130,7 @@ class AsyncIo:
 
     async def _live_session(self) -> Session:
         session = self._session
-        if session is not None and session.is_alive:
+        if session is not None and session.is_alive and not session.is_retired:
             return session
         if self._opening is None:
             loop = asyncio.get_running_loop()
@@ -182,6 +182,8 @@ class Session:
         self, connection: Any, breaker: Breaker, deadline: float, when_lost: Callable[[], None] | None = None
     ) -> None:
         self._ended_by: Exception | None = None
+        self.is_retired = False
+        """Whether the server is no primary: what was asked is answered, and nothing more is."""
         self.tracked: Tracked | None = None
         self._when_lost = when_lost
         self._connection = connection
@@ -231,8 +233,11 @@ class Session:
                     reply = await connection.read_response()
                 except redis_errors.ResponseError as error:
                     reply = error
+                    self.is_retired = self.is_retired or is_demoted(error)
                 if pending[0].take(reply):
                     pending.popleft()
+                if self.is_retired and not pending:
+                    return  # the next connection may be another primary's
         except (redis_errors.RedisError, OSError) as error:
             self._end(error)
         except IndexError as error:
