@@ -175,7 +175,8 @@ class TestReplay:
         with caplog.at_level(logging.INFO, "django_callcache.cache.recovery"):
             comes_back(proxy, face)
             wait_until(lambda: is_made_good(face))
-        assert [record.getMessage().split(" ")[1] for record in caplog.records] == ["lost_writes=made_good"]
+        told = [record.getMessage() for record in caplog.records if record.name == recovery.__name__]
+        assert told == [f"redis={face.cache._runtime.server} lost_writes=made_good"]
         assert "private" not in caplog.text
 
 
