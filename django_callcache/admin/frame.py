@@ -17,6 +17,7 @@ from django_callcache.admin.access import CLEARING, Power, is_read_only, may
 from django_callcache.models import CacheOperation, CacheStat, Dashboard, SyncRun
 
 OVERVIEW = "admin:django_callcache_dashboard_changelist"
+FIGURES = "admin:django_callcache_figures"
 CLEAR = "admin:django_callcache_clear"
 CLEARED = "admin:django_callcache_cleared"
 PREFIXES = "admin:django_callcache_prefixes"

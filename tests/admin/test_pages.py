@@ -32,6 +32,7 @@ KEY = f"{OVERVIEW}key/?alias=default&key=call:1"
 PREFIXES = f"{OVERVIEW}prefixes/"
 PREFIX = f"{OVERVIEW}prefix/?alias=default&prefix=call:"
 SERVER = f"{OVERVIEW}server/"
+FIGURES = f"{OVERVIEW}figures/"
 PREVIEW = f"{CLEAR}?alias=default&scope=prefix&text=call:"
 
 OPENED_BY = [
@@ -409,6 +410,45 @@ class TestHistories:
         shown = response.context["cl"]
         assert 0 < shown.result_count <= 24
         assert not shown.show_full_result_count
+
+
+class TestFigures:
+    def test_json__the_same_as_the_page(self, client, boss, stats):
+        """What refreshes the page says the same words as the page."""
+        client.force_login(boss)
+        page = client.get(OVERVIEW, {"period": "7d"})
+        fresh = client.get(FIGURES, {"period": "7d"}).json()
+        shown = {tile.name: tile for tile in page.context["tiles"]}
+        assert fresh["worst"] == page.context["overview"].worst
+        for name, figure, note, look in fresh["tiles"]:
+            assert f'data-cc-tile="{name}"' in page.content.decode()
+            if name not in ("memory", "keys"):  # these move on by themselves
+                assert (figure, note, look) == (shown[name].figure, shown[name].note, shown[name].look)
+        assert {tile[0]: tile[1] for tile in fresh["tiles"]}["hit_ratio"] == "80.0 %"
+
+    def test_csv__numbers_as_numbers(self, client, boss, stats):
+        """The steps of the chart can be downloaded, unlocalized, without steps nobody reported on."""
+        client.force_login(boss)
+        with translation.override("es"):
+            response = client.get(FIGURES, {"period": "24h", "format": "csv"})
+        lines = response.content.decode().splitlines()
+        assert response["Content-Type"].startswith("text/csv")
+        assert len(lines) == 25
+        assert lines[1].split(",")[2:5] == ["40", "120", "40"]
+
+    @pytest.mark.parametrize(
+        ("codenames", "status"), [((), 403), (("view_keys",), 403), (("view_dashboard",), 200)]
+    )
+    def test_json__permission(self, client, make_user, codenames, status):
+        """The figures ask for the permission of their page, and answer a refusal as JSON."""
+        client.force_login(make_user(*codenames))
+        response = client.get(FIGURES)
+        assert response.status_code == status
+        assert response["Content-Type"] == "application/json"
+
+    def test_json__anonymous(self, client):
+        """A stranger is sent to the login."""
+        assert client.get(FIGURES).status_code == 302
 
 
 class TestFilters:

@@ -1,0 +1,85 @@
+/* Refreshes the key figures of the overview. Without it the page is whole, and "Reload" does the same.
+   It asks only while the page is seen, more seldom while the site does not answer, and says nothing aloud
+   unless the state of the cache changes. */
+"use strict";
+(() => {
+  const line = document.getElementById("cc-fresh");
+  const menu = document.getElementById("cc-refresh");
+  const status = document.getElementById("cc-status");
+  if (!line || !menu) return;
+
+  const STORED = "callcache.refresh";
+  const LONGEST = 60000;
+  const asOf = document.getElementById("cc-as-of");
+  let timer = 0;
+  let failures = 0;
+  let asking = null;
+
+  const say = (text) => {
+    if (status.textContent !== text) status.textContent = text;
+    status.hidden = !text;
+  };
+
+  const show = (facts) => {
+    asOf.textContent = facts.as_of;
+    for (const [name, figure, note, look] of facts.tiles) {
+      const tile = document.querySelector(`[data-cc-tile="${name}"]`);
+      if (!tile) continue;
+      const shown = tile.querySelector(".cc-figure");
+      shown.firstElementChild.textContent = figure;
+      shown.classList.toggle("cc-bad", look === "bad");
+      tile.querySelector(".cc-note").textContent = note;
+    }
+    say(facts.worst === line.dataset.worst ? "" : line.dataset.worse);
+  };
+
+  const ask = async () => {
+    asking = new AbortController();
+    const patience = setTimeout(() => asking.abort(), LONGEST);
+    try {
+      const answer = await fetch(line.dataset.url, { signal: asking.signal, cache: "no-store" });
+      if (!answer.ok) throw new Error(String(answer.status));
+      show(await answer.json());
+      failures = 0;
+    } catch {
+      if (document.hidden) return; // stopped by ourselves
+      failures += 1;
+      if (failures > 1) say(line.dataset.late.replace("%s", asOf.textContent));
+    } finally {
+      clearTimeout(patience);
+      plan();
+    }
+  };
+
+  const plan = () => {
+    clearTimeout(timer);
+    const every = Number(menu.value) * 1000;
+    if (every && !document.hidden) timer = setTimeout(ask, Math.max(every, Math.min(every * 2 ** failures, LONGEST)));
+  };
+
+  const stop = () => {
+    clearTimeout(timer);
+    if (asking) asking.abort();
+  };
+
+  try {
+    const chosen = localStorage.getItem(STORED);
+    menu.value = menu.querySelector(`option[value="${Number(chosen)}"]`) && chosen !== null ? chosen : "5";
+  } catch {
+    menu.value = "5";
+  }
+  menu.closest("label").hidden = false;
+  menu.addEventListener("change", () => {
+    try {
+      localStorage.setItem(STORED, menu.value);
+    } catch {
+      /* a browser that keeps nothing asks anew on each page */
+    }
+    plan();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) stop();
+    else if (menu.value !== "0") ask();
+  });
+  plan();
+})();
