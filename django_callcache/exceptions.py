@@ -70,6 +70,10 @@ class TrainingRefused(CallCacheError):
     """A dictionary was not trained, or not kept, and nothing has changed; the message says why."""
 
 
+class ChannelFailed(CallCacheError):
+    """A channel did not take the notice of an alert; the message says why, without any secret."""
+
+
 class SyncError(CallCacheError):
     """Something between this cache and its remote store went wrong."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from redis.exceptions import RedisError
 
 from django_callcache.cache import CallCache
+from django_callcache.conf import SyncSettings
 from django_callcache.exceptions import CallCacheError
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.processes import ProcessReport, flat_pairs, read_reports
@@ -70,6 +71,10 @@ class LiveFacts:
             return False
         evicts = bool(self.max_memory) and self.eviction_policy.startswith("allkeys")
         return evicts or not self.is_append_only
+
+    def backlog_share(self, sync: SyncSettings) -> float:
+        """Return which part of the outbox's bounds is taken, in keys or bytes, whichever is more."""
+        return max((self.backlog or 0) / sync.max_keys, self.backlog_bytes / sync.max_bytes)
 
 
 def look(cache: CallCache, *, synced: bool | None = None) -> LiveFacts:

@@ -13,8 +13,15 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_callcache.cache.backend import CallCache
 from django_callcache.conf import get_settings
-from django_callcache.exceptions import SyncError
-from django_callcache.models import CacheOperation, CacheStat, SyncConflict, SyncRejection, SyncRun
+from django_callcache.exceptions import RemoteRefused, SyncError
+from django_callcache.models import (
+    CacheAlert,
+    CacheOperation,
+    CacheStat,
+    SyncConflict,
+    SyncRejection,
+    SyncRun,
+)
 from django_callcache.outbox.stat_buckets import StatBuckets
 from django_callcache.replication.passes import sync
 from django_callcache.replication.remotes import open_remote
@@ -115,12 +122,14 @@ def own_aliases() -> list[str]:
 
 
 def totals_of(report: Report, now: float) -> tuple[dict[str, int], dict[str, float]]:
-    """Return what a run adds to the totals of all time, and which moments it sets."""
+    """Return what a run adds to the totals of all time, and which of their values it sets."""
     grown: dict[str, int] = {}
     moments: dict[str, float] = {}
     if report.collected is not None:
         moments["collected_at"] = now
     if report.outcome != "none":
+        refused = any(isinstance(error, RemoteRefused) for error in report.errors)
+        moments["refused"] = float(refused)
         grown[f"passes_{report.outcome}"] = 1
     if report.sync is not None:
         for name in ("pushed", "pulled", "conflicts", "rejected"):
@@ -172,6 +181,7 @@ def _prune() -> int:
         + SyncRejection.objects.prune(retention.sync_rejection)
         + SyncConflict.objects.prune(retention.sync_conflict)
         + CacheOperation.objects.prune(retention.cache_operation)
+        + CacheAlert.objects.prune(retention.cache_alert)
     )
 
 

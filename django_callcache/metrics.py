@@ -26,6 +26,7 @@ from django_callcache import __version__
 from django_callcache.cache import CallCache
 from django_callcache.cache.flusher import counted_for
 from django_callcache.cache.runtime import Runtime
+from django_callcache.conf import get_settings
 from django_callcache.live import FAULTS, LiveFacts, is_synced, look
 from django_callcache.maintenance import cache_of, own_aliases
 from django_callcache.outbox.stat_buckets import LATENCY_SLOTS
@@ -100,6 +101,11 @@ SYNC_GAUGES: tuple[Gauge, ...] = (
     ("callcache_outbox_entries", "Entries that wait for the remote store.", lambda live: live.backlog),
     ("callcache_outbox_bytes", "Bytes that wait for the remote store.", lambda live: live.backlog_bytes),
     (
+        "callcache_outbox_share",
+        "Part of the outbox's bounds that is taken; at 1 new keys are refused.",
+        lambda live: live.backlog_share(get_settings().sync),
+    ),
+    (
         "callcache_outbox_oldest_age_seconds",
         "How long the entry has waited that waits longest.",
         lambda live: 0.0 if live.oldest_at is None else max(live.now - live.oldest_at, 0.0),
@@ -108,6 +114,11 @@ SYNC_GAUGES: tuple[Gauge, ...] = (
         "callcache_sync_last_success_timestamp_seconds",
         "End of the last sync pass that did not fail.",
         lambda live: live.totals.get("synced_at"),
+    ),
+    (
+        "callcache_sync_refused",
+        "Whether the remote store refused us in the last pass (1) or not (0).",
+        lambda live: live.totals.get("refused", 0),
     ),
     (
         "callcache_durability_at_risk",

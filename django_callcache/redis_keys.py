@@ -108,6 +108,10 @@ class RedisKeys:
         """Hash: counts of all processes since they were first counted, and moments of the loop."""
         return self._stats + b"totals"
 
+    def stat_whole(self, minute: int) -> bytes:
+        """Hash: counts of one minute over all prefixes."""
+        return self._stats + b"whole:%d" % minute
+
     def processes(self) -> bytes:
         """Hash: what each process last said of itself."""
         return self.root + b"processes"

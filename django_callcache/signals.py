@@ -133,3 +133,9 @@ Arguments: ``sender`` the cache alias, ``kind`` one of ``"tags"``, ``"pattern"``
 and ``"flush"``, ``names`` a tuple of the tags, or of the one pattern or prefix, ``removed`` the number of
 tags that were in use or of keys deleted, None where it is not known.
 """
+
+cache_alert = Signal()
+"""An alert fires or is resolved, whether or not it is told to any channel.
+
+Arguments: ``sender`` the cache alias, ``alert`` its ``django_callcache.models.CacheAlert``.
+"""

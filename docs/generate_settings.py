@@ -19,7 +19,14 @@ from string import Template
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from django_callcache.conf import CacheOptions, InvalidationRule, PrefixRule, Settings
+from django_callcache.conf import (
+    AlertRule,
+    CacheOptions,
+    ChannelSettings,
+    InvalidationRule,
+    PrefixRule,
+    Settings,
+)
 from django_callcache.conf import environment as environment_module
 from django_callcache.conf.parsing import UNSET, Bounds, Unset, setting_types
 
@@ -37,6 +44,12 @@ DECIDED_ELSEWHERE = {
     ("Settings", "invalidate"): "`{}`",
     ("CacheOptions", "alias"): "the alias",
     ("CacheOptions", "rules"): "`{}`",
+    ("AlertSettings", "rules"): "`{}`: all as shipped",
+    ("AlertSettings", "channels"): "the log",
+    **{
+        ("AlertRule", name): "the rule's"
+        for name in ("threshold", "clear", "after", "clear_after", "severity")
+    },
 }
 """Defaults that a dataclass alone does not tell."""
 
@@ -73,6 +86,8 @@ def reference() -> str:
     sections += [section(f'CALLCACHE["{name.upper()}"]', kind) for name, kind in parts.items()]
     sections += [
         section('CALLCACHE["INVALIDATE"][model]', InvalidationRule, spell=str.lower),
+        section('CALLCACHE["ALERTS"]["RULES"][name]', AlertRule),
+        section('CALLCACHE["ALERTS"]["CHANNELS"][name]', ChannelSettings),
         section(OPTIONS, CacheOptions),
         section(f'{OPTIONS}["RULES"][prefix]', PrefixRule, spell=str.lower),
     ]
@@ -114,7 +129,7 @@ def field_texts(kind: type[Any]) -> dict[str, str]:
 
 def type_in_words(hint: Any, name: str = "") -> str:
     """What a value may be."""
-    if name in ("rules", "invalidate"):
+    if name in ("rules", "invalidate", "channels"):
         return "dict"
     if get_origin(hint) is Annotated:
         base, *marks = get_args(hint)

@@ -44,6 +44,7 @@ FLOORS = (
         "orm",
         "live",
         "doctor",
+        "watch",
     },
     {"apps", "views", "management", "migrations", "asgi"},
     {"urls"},

@@ -18,6 +18,7 @@ DATA = {
     "templates": "templates/*.html",
     "static files": "static/*.css",
     "migrations": "migrations/0001_initial.py",
+    "dashboard": "grafana/dashboard.json",
     "SQL of the remote store": "sync/sql/*.sql",
 }
 CORE = {"django", "django-redis", "redis", "zstandard", "msgspec", "django-environ", "tqdm"}

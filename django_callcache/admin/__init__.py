@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.contrib.admin.sites import AdminSite
 
 from django_callcache.admin.histories import (
+    CacheAlertAdmin,
     CacheOperationAdmin,
     CacheStatAdmin,
     CompressionDictionaryAdmin,
@@ -15,6 +16,7 @@ from django_callcache.admin.histories import (
 )
 from django_callcache.admin.pages import DashboardAdmin
 from django_callcache.models import (
+    CacheAlert,
     CacheOperation,
     CacheStat,
     CompressionDictionary,
@@ -31,6 +33,7 @@ PAGES = {
     SyncConflict: SyncConflictAdmin,
     SyncRejection: SyncRejectionAdmin,
     CompressionDictionary: CompressionDictionaryAdmin,
+    CacheAlert: CacheAlertAdmin,
     CacheOperation: CacheOperationAdmin,
 }
 

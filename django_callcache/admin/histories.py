@@ -22,6 +22,7 @@ from django_callcache.admin.frame import may_audit
 from django_callcache.admin.numbers import duration, number, percent
 from django_callcache.conf import get_settings
 from django_callcache.models import (
+    CacheAlert,
     CacheOperation,
     CacheStat,
     CompressionDictionary,
@@ -194,6 +195,47 @@ class CompressionDictionaryAdmin(ReadOnly):
     @admin.display(description=_("saved"))
     def saved(self, row: CompressionDictionary) -> str:
         return percent(row.saved)
+
+
+class CacheAlertAdmin(ReadOnly):
+    """Alerts, open and past."""
+
+    date_hierarchy = "began_at"
+    list_display = (
+        "began_at",
+        "alias",
+        "rule",
+        "severity",
+        "state",
+        "value",
+        "threshold",
+        "resolved_at",
+        "flaps",
+    )
+    list_filter = ("alias", "state", "severity", "rule")
+    ordering = ("-began_at",)
+    fields = (
+        "alias",
+        "rule",
+        "severity",
+        "summary",
+        "state",
+        "value",
+        "threshold",
+        "began_at",
+        "fired_at",
+        "resolved_at",
+        "flaps",
+        "handled_by",
+        "note",
+        "silenced_until",
+        "told_at",
+        "undelivered",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Alerts that have fired: a condition that may pass is none yet."""
+        return super().get_queryset(request).exclude(state=CacheAlert.State.PENDING)
 
 
 class CacheOperationAdmin(ReadOnly):

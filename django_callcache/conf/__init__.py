@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
+from django_callcache.conf.alert_rules import AlertRule, AlertSettings, ChannelSettings
 from django_callcache.conf.app_settings import (
     AdminSettings,
     MetricsSettings,
@@ -34,7 +35,10 @@ __all__ = [
     "SOURCES",
     "UNSET",
     "AdminSettings",
+    "AlertRule",
+    "AlertSettings",
     "CacheOptions",
+    "ChannelSettings",
     "Environment",
     "InvalidationRule",
     "MetricsSettings",

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings as django_settings
 
+from django_callcache.conf.alert_rules import AlertSettings
 from django_callcache.conf.invalidation_rules import InvalidationRule, read_invalidation_rules
 from django_callcache.conf.parsing import (
     HIDDEN,
@@ -176,6 +177,8 @@ class RetentionSettings:
     """Days that rejected entries wait for a decision; afterwards they are discarded."""
     sync_conflict: Count = 365
     """Days that decided conflicts are kept. Open ones stay."""
+    cache_alert: Count = 365
+    """Days that alerts are kept after they were resolved."""
     cache_operation: Count = 365
     """Days that the audit rows of the admin are kept."""
 
@@ -222,6 +225,8 @@ class Settings:
     """The admin pages."""
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     """The page that Prometheus scrapes."""
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    """Alerts, looked for by the loop."""
     secrets: Annotated[tuple[str, ...], HIDDEN, Bounds(at_least=1)] = field(default=(), repr=False)
     """Secrets that stored values are sealed with: the first seals, all of them open. Left out, they are
     SECRET_KEY and SECRET_KEY_FALLBACKS."""

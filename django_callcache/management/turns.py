@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import redis
@@ -15,6 +16,7 @@ from django.db import close_old_connections
 from django_callcache.maintenance import Report, cache_of, run_once
 from django_callcache.sync.leader import Heartbeat
 from django_callcache.sync.remote import RemoteStore
+from django_callcache.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Turns:
         self._remote = remote
         self._schema_is_known = remote is None
         self._tell = tell
+        self._watches = {alias: Watch(partial(cache_of, alias)) for alias in aliases}
         self._heartbeats = dict.fromkeys(aliases, Heartbeat.of_this_process())
 
     def __call__(self) -> float | None:
@@ -70,7 +73,9 @@ class Turns:
         return max(busy) + 0.1 if busy else None
 
     def beat(self) -> None:
-        """Leave a sign of life for every alias."""
+        """Look at the alert rules, and leave a sign of life for every alias."""
+        for watch in self._watches.values():
+            watch.look_if_due()
         for alias, cache in self._caches.items():
             self._note(alias, alive_at=time.time())
             self._heartbeats[alias].write(cache.redis_client(), cache.redis_keys)

@@ -48,6 +48,9 @@ HOUR_DAYS = 9
 TOTAL_DAYS = 30
 """How long the totals of all time stay when nothing is counted any more."""
 
+WHOLE_SECONDS = 3 * 3600
+"""How long minutes over all prefixes stay: they are for looks at the present."""
+
 READ_CHUNK = 60
 """Minute buckets fetched in one round trip."""
 
@@ -91,9 +94,12 @@ local whole = cmsgpack.unpack(ARGV[5])
 for i = 1, #whole, 2 do
   totals[whole[i]] = whole[i + 1]
 end
+local whole_bucket = KEYS[7] .. string.format('%d', minute)
 for name, amount in pairs(totals) do
   redis.call('HINCRBY', KEYS[6], name, amount)
+  redis.call('HINCRBY', whole_bucket, name, amount)
 end
+redis.call('EXPIRE', whole_bucket, ARGV[7])
 redis.call('EXPIRE', KEYS[6], ARGV[6])
 if redis.call('EXISTS', bucket) == 1 then
   redis.call('EXPIRE', bucket, keep)
@@ -117,9 +123,11 @@ return minute
 """)
 """Adds one growth to the current minute and replies its number.
 
-KEYS: hours, minutes, then the stems of minute, hot and distinct keys, then totals.
+KEYS: hours, minutes, then the stems of minute, hot and distinct keys, totals, and the stem of
+minutes over all prefixes.
 ARGV: growth (MessagePack), seconds to keep buckets, seconds to keep hours, hot keys to keep, growth of what
-is counted for all prefixes together (MessagePack), seconds to keep totals.
+is counted for all prefixes together (MessagePack), seconds to keep totals, and minutes
+over all prefixes.
 """
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -289,9 +297,11 @@ def add_command(keys: RedisKeys, growth: Growth) -> Command:
         _stem(keys.hot_keys(0, "")),
         _stem(keys.distinct_keys(0, "")),
         keys.stat_totals(),
+        _stem(keys.stat_whole(0)),
     )
     whole = _ENCODER.encode(_flat(growth.whole))
-    arguments = (_packed(growth), BUCKET_DAYS * 86400, HOUR_DAYS * 86400, HOT_KEYS, whole, TOTAL_DAYS * 86400)
+    lasting = (BUCKET_DAYS * 86400, HOUR_DAYS * 86400, HOT_KEYS)
+    arguments = (_packed(growth), *lasting, whole, TOTAL_DAYS * 86400, WHOLE_SECONDS)
     return Command(ADD_GROWTH, names, arguments)
 
 

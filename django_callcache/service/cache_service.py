@@ -39,6 +39,7 @@ from django_callcache.service.readings import (
 from django_callcache.service.threads import in_thread
 from django_callcache.sync.leader import Heartbeat
 from django_callcache.ttl import HourlyProfile, Observation, PeakHour
+from django_callcache.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ class CacheService:
         self._clock = clock
         self._heard = HourlyProfile()
         self._heartbeat = Heartbeat.of_this_process()
+        self._watch = Watch(lambda: cache_of(alias))
         self._rankings_since = self._local_time() - timedelta(days=DAYS_BACK + 1)
 
     async def __aenter__(self) -> Self:
@@ -325,6 +327,7 @@ class CacheService:
         while (left := ends_at - time.monotonic()) > 0:
             self._heartbeat = replace(self._heartbeat, alive_at=time.time())
             cache = self._cache
+            await in_thread(self._watch.look_if_due)
             try:
                 await in_thread(self._heartbeat.write, cache.redis_client(), cache.redis_keys)
             except REDIS_FAULTS as fault:

@@ -299,7 +299,7 @@ class TestSites:
         django_callcache.admin.register(site)
         django_callcache.admin.register(site)
         assert site.is_registered(Dashboard)
-        assert len(site._registry) == 7
+        assert len(site._registry) == 8
 
     @pytest.mark.urls("tests.admin.backoffice_urls")
     def test_open__another_site(self, client, boss, stats, page):

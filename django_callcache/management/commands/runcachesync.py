@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,29 +17,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django_callcache.conf import get_settings
 from django_callcache.loop import Loop, StopNow
 from django_callcache.maintenance import own_aliases
+from django_callcache.management.arguments import positive_count, positive_seconds
 from django_callcache.management.turns import Turns
 from django_callcache.replication.remotes import open_remote
 from django_callcache.sync.remote import RemoteStore
 
 logger = logging.getLogger(__name__)
-
-
-def positive_seconds(text: str) -> float:
-    """Read a finite number of seconds above 0."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
-
-
-def positive_count(text: str) -> int:
-    """Read a whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 class Command(BaseCommand):
