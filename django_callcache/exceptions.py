@@ -74,6 +74,14 @@ class ChannelFailed(CallCacheError):
     """A channel did not take the notice of an alert; the message says why, without any secret."""
 
 
+class LoaderFailed(CallCacheError):
+    """A loader gave up by its context's ``fail``, and there is no stale value."""
+
+
+class LoaderTimeout(CallCacheError, TimeoutError):
+    """A loader took longer than ``hard_timeout``, without a stale value; it goes on in the background."""
+
+
 class SyncError(CallCacheError):
     """Something between this cache and its remote store went wrong."""
 

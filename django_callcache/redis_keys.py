@@ -77,6 +77,10 @@ class RedisKeys:
         """String: the present stamp of a tag, by the hash of its name."""
         return self.tags + tag_id.hex().encode()
 
+    def fence(self, redis_key: bytes = b"") -> bytes:
+        """Hash: group of keys to the stamp of the last deletion by pattern among them."""
+        return self.root + b"fence:" + self._tag(redis_key)
+
     def outbox(self, redis_key: bytes) -> OutboxNames:
         """Outbox bucket that a value's writes go to."""
         return self._names(self._tag(redis_key)) if self._clustered else self._bucket

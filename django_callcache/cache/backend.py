@@ -142,6 +142,8 @@ class CallCache(RedisCache):
     set, aset = faces(Operations.set)
     add, aadd = faces(Operations.add)
     get_or_set, aget_or_set = faces(Operations.get_or_set)
+    get_for_fill, aget_for_fill = faces(Operations.get_for_fill)
+    fill, afill = faces(Operations.fill)
     delete, adelete = faces(Operations.delete)
     touch, atouch = faces(Operations.touch)
     has_key, ahas_key = faces(Operations.has_key)

@@ -57,6 +57,11 @@ def exists(key: bytes) -> bytes:
     return b"*2\r\n$6\r\nEXISTS\r\n$%d\r\n%b\r\n" % (len(key), key)
 
 
+def drop_copy(side: bytes) -> bytes:
+    """Take the stale copy out of a side record."""
+    return b"*5\r\n$4\r\nHDEL\r\n$%d\r\n%b\r\n$1\r\ng\r\n$1\r\nx\r\n$1\r\nf\r\n" % (len(side), side)
+
+
 def pexpire(key: bytes, px: bytes) -> bytes:
     return b"*3\r\n$7\r\nPEXPIRE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(px), px)
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from redis import exceptions as redis_errors
 
+from django_callcache.cache.background import background
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.connections import Connections
 from django_callcache.cache.faults import is_demoted, may_repeat, noted_fault
@@ -65,6 +67,21 @@ class Io(Protocol):
         """Send a signal to who listens."""
         ...
 
+    blocks: bool
+    """Whether waiting holds up the caller's whole thread."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+    async def landed(self, done: Future[Any], seconds: float) -> bool:
+        """Wait for another's computation; tell whether it has ended, rather than the time run out."""
+        ...
+
+    def detach(self, operation: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """Carry an operation to its end while the caller goes on; tell whether there was room for it."""
+        ...
+
 
 def run(operation: Coroutine[Any, Any, Result]) -> Result:
     """Carry a blocking operation to its end."""
@@ -114,6 +131,8 @@ class BlockingIo:
         self._when_lost = when_lost
         self._breaker = breaker
         self._deadline_ns = int(deadline * 1e9)
+
+    blocks = True
 
     async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any:
         """See `Io.ask`."""
@@ -211,6 +230,22 @@ class BlockingIo:
     async def tell(self, signal: CacheSignal, sender: str, **details: Any) -> None:
         """See `Io.tell`."""
         signal.tell(sender, **details)
+
+    async def pause(self, seconds: float) -> None:
+        """See `Io.pause`."""
+        time.sleep(seconds)  # noqa: ASYNC251 (this driver never suspends)
+
+    async def landed(self, done: Future[Any], seconds: float) -> bool:
+        """See `Io.landed`."""
+        try:
+            done.exception(max(seconds, 0))
+        except TimeoutError:  # of the wait: what the computation raised is returned
+            return False
+        return True
+
+    def detach(self, operation: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """See `Io.detach`: in one of few threads."""
+        return background.submit(lambda: run(operation()))
 
     def _failed(
         self,

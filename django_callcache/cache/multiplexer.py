@@ -11,7 +11,8 @@ import asyncio
 import inspect
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from redis import exceptions as redis_errors
@@ -52,7 +53,9 @@ class AsyncIo:
         self._deadline = deadline
         self._session: Session | None = None
         self._opening: asyncio.Future[Session] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    blocks = False
 
     async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any:
         """See `drivers.Io.ask`."""
@@ -97,6 +100,27 @@ class AsyncIo:
     async def tell(self, signal: CacheSignal, sender: str, **details: Any) -> None:
         """See `Io.tell`."""
         await signal.atell(sender, **details)
+
+    async def pause(self, seconds: float) -> None:
+        """See `drivers.Io.pause`."""
+        await asyncio.sleep(seconds)
+
+    async def landed(self, done: Future[Any], seconds: float) -> bool:
+        """See `drivers.Io.landed`."""
+        waiting = asyncio.wrap_future(done)
+        try:
+            await asyncio.wait((waiting,), timeout=max(seconds, 0))
+        finally:
+            if not waiting.cancel() and not waiting.cancelled():
+                waiting.exception()  # the caller asks `done`; asyncio need not warn that nobody asked
+        return done.done()
+
+    def detach(self, operation: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """See `drivers.Io.detach`: as a task of this loop."""
+        task = asyncio.get_running_loop().create_task(operation())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
 
     async def close(self) -> None:
         """Close the connection; the next command opens another."""

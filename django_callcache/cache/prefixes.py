@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from django_callcache.cache.counters import PrefixCounts
+from django_callcache.cache.filling import FillOptions
 from django_callcache.codec import Codec
 from django_callcache.conf import PrefixRule
 from django_callcache.outbox.stat_buckets import OTHER
@@ -67,16 +68,8 @@ class Prefix:
     """Everything that holds for the keys of one prefix."""
 
     __slots__ = (
-        "clock",
-        "codec",
-        "counts",
-        "is_near",
-        "is_synced",
-        "learner",
-        "name",
-        "narrower",
-        "rule",
-        "tag_checks",
+        *("clock", "codec", "counts", "filling", "is_near", "is_synced", "learner"),
+        *("leaves_copies", "name", "narrower", "rule", "tag_checks"),
     )
 
     def __init__(
@@ -97,6 +90,11 @@ class Prefix:
         self.is_synced = rule is not None and rule.sync is not None
         self.learner = learner
         """What its TTL policy learns with, if it is one that learns."""
+        self.filling = FillOptions.of_rule(rule)
+        """How missing values are computed."""
+        self.leaves_copies = self.filling.grace > 0
+        """Whether there may be stale copies, which every write has to drop; a first caller who asks for a
+        grace makes it so in its process."""
         self.is_near = is_near
         """Whether this process may keep copies."""
         self.narrower: tuple[Prefix, ...] = ()

@@ -53,9 +53,14 @@ class Recovery:
         glob_of: Returns a pattern that matches the keys of a Redis key's prefix.
         make_io: Makes a driver that does not ask this object.
         server: How the server is called in messages.
+        fence: A key that goes with whatever is deleted: without it nothing is stored that was computed, and
+            nothing served stale that was kept, before this.
     """
 
-    def __init__(self, glob_of: Callable[[bytes], bytes], make_io: Callable[[], Io], server: str) -> None:
+    def __init__(
+        self, glob_of: Callable[[bytes], bytes], make_io: Callable[[], Io], server: str, fence: bytes
+    ) -> None:
+        self._fence = fence
         self._glob_of = glob_of
         self._make_io = make_io
         self._server = server
@@ -109,7 +114,7 @@ class Recovery:
                 f"Redis at {self._server} is back; what was invalidated meanwhile is being deleted first."
             )
         lost = self._remembered()
-        deletions = _deletions(lost)
+        deletions = self._deletions(lost)
         replies = await ask_many([*deletions, *asked], started, reads=reads)
         self._made_good(lost, replies[: len(deletions)])
         return replies[len(deletions) :]
@@ -122,8 +127,9 @@ class Recovery:
         """
         lost = self._remembered()
         if lost:
-            self._made_good(lost, await io.ask_many(_deletions(lost), _now()))
+            self._made_good(lost, await io.ask_many(self._deletions(lost), _now()))
         for glob, number in list(self._globs.items()):
+            _answer(await io.ask(commands.unlink(self._fence), _now()))
             await _delete_matching(io, glob)
             with self._lock:
                 if self._globs.get(glob) == number:
@@ -169,15 +175,14 @@ class Recovery:
                     del self._lost[key]
             self._look()
 
+    def _deletions(self, lost: Sequence[tuple[bytes, int]]) -> list[bytes]:
+        keys = [self._fence, *(key for key, _ in lost)] if lost else []
+        return [commands.of_keys(b"UNLINK", keys[at : at + AT_ONCE]) for at in range(0, len(keys), AT_ONCE)]
+
     def _look(self) -> None:
         if self.is_pending and not self._lost and not self._globs:
             self.is_pending = False
             logger.info("redis=%s lost_writes=made_good", self._server)
-
-
-def _deletions(lost: Sequence[tuple[bytes, int]]) -> list[bytes]:
-    keys = [key for key, _ in lost]
-    return [commands.of_keys(b"UNLINK", keys[at : at + AT_ONCE]) for at in range(0, len(keys), AT_ONCE)]
 
 
 async def _delete_matching(io: Io, glob: bytes) -> None:

@@ -41,6 +41,7 @@ from django_callcache.cache.recovery import Recovery
 from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.server import Server
 from django_callcache.cache.shared_learning import merge_command, take_merged
+from django_callcache.cache.single_flight import Flights
 from django_callcache.cache.validation import Validator
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.cache.watch import Watch
@@ -103,6 +104,7 @@ class Runtime:
         self._digester = self._key_ring.first.hasher(b"learnt\0")
         self.prefixes = Prefixes(self._rules(), self._make_prefix, self.settings.stats.max_prefixes)
         self.counts_reader = CountsReader()
+        self.flights = Flights()
         self.breaker = _breaker_of(self.server)
         deadline = self.options.deadline
         self.connections = Connections(
@@ -111,7 +113,9 @@ class Runtime:
         )
         self.breaker.when_opened(self.connections.release_waiters)
         self._when_lost = None if self.near is None else self.link.suspect
-        self.recovery = Recovery(self.value_keys.siblings, lambda: self._flush_io, self.server)
+        self.recovery = Recovery(
+            self.value_keys.siblings, lambda: self._flush_io, self.server, self.redis_keys.fence()
+        )
         self.blocking_io = self._blocking_io(deadline, self.recovery)
         self._flush_io = self._blocking_io(FLUSH_SECONDS)
         self._cold_io = self._blocking_io(max(COLD_SECONDS, deadline))
@@ -275,6 +279,7 @@ class Runtime:
         self.connections.forget()
         self.recovery.forget()
         self.prefixes.forget()
+        self.flights.forget()
         if self.near is not None and self.watch is not None:
             self.near.forget()
             self.watch.forget()

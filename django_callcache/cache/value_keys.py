@@ -23,6 +23,10 @@ KeyFunction = Callable[[Any, str, Any], str]
 """Makes a Redis key of a key, a ``KEY_PREFIX`` and a version."""
 
 _SUSPECT = re.compile(r"[\x00-\x20\x7f]").search
+_FIRST_WILD = re.compile(r"[\\*?\[\]]")
+
+EVERY_GROUP = b"*"
+"""The group of all keys; no key's own, which is empty or ends in a colon."""
 _GLOB = re.compile(r"([\\*?\[\]])")
 
 
@@ -135,9 +139,24 @@ class ValueKeys:
         literal = (self.stem + head[0] + b":").decode("utf-8", "surrogateescape")
         return escape_glob(literal).encode("utf-8", "surrogateescape") + b"*"
 
+    def group(self, redis_key: bytes) -> bytes:
+        """What the fence knows a key by: the caller's text up to the first colon."""
+        return _group_of(self.caller_key(redis_key))
+
+    def group_of_pattern(self, search: str) -> bytes:
+        """The group that every key has which a glob matches; `EVERY_GROUP` where they may have any."""
+        head = _FIRST_WILD.split(search, maxsplit=1)[0]
+        if ":" not in head or not self.is_default or isinstance(search, CacheKey):
+            return EVERY_GROUP
+        return _group_of(head)
+
     def everything(self) -> bytes:
         """A glob over every value of this alias, whatever its version."""
         return str(self.make("*", escape_glob(self.key_prefix), "*")).encode()
+
+
+def _group_of(key: str) -> bytes:
+    return key[: key.find(":") + 1].encode(errors="replace")
 
 
 def _encoded(text: str) -> bytes:

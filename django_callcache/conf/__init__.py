@@ -24,7 +24,12 @@ from django_callcache.conf.app_settings import (
     TtlSettings,
     read_settings,
 )
-from django_callcache.conf.cache_options import CacheOptions, PrefixRule, parse_cache_options
+from django_callcache.conf.cache_options import (
+    LONGEST_LOCK_TIMEOUT,
+    CacheOptions,
+    PrefixRule,
+    parse_cache_options,
+)
 from django_callcache.conf.environment import Environment, from_environment
 from django_callcache.conf.invalidation_rules import InvalidationRule
 from django_callcache.conf.parsing import UNSET, Unset
@@ -32,6 +37,7 @@ from django_callcache.conf.redis_urls import as_redis_url
 from django_callcache.conf.ttl_parameters import parameters_of
 
 __all__ = [
+    "LONGEST_LOCK_TIMEOUT",
     "SOURCES",
     "UNSET",
     "AdminSettings",

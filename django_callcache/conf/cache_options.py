@@ -17,6 +17,7 @@ from django_callcache.conf.django_redis_options import DJANGO_REDIS_OPTIONS, tra
 from django_callcache.conf.parsing import (
     DERIVED,
     UNSET,
+    Amount,
     Bounds,
     Count,
     ReadBy,
@@ -40,6 +41,9 @@ CompressLevel = Annotated[int, Bounds(at_least=-7, at_most=22)]
 Threshold = Annotated[int, Bounds(at_least=0)]
 
 STRATEGIES = ("lww", "local", "remote", "newest-version", "manual")
+
+LONGEST_LOCK_TIMEOUT = 240.0
+"""Seconds. A write whose value lives no longer has to void computations of its key: see `writes_void`."""
 
 
 def read_rule_ttl(value: object, where: str) -> str | float | None:
@@ -126,6 +130,23 @@ class PrefixRule:
     raises or returns False where the value is wrong; or the dotted path of one."""
     near: bool | None = None
     """Whether processes may keep copies of these entries. Left out, as the alias's NEAR says."""
+    grace: Amount = 0.0
+    """Seconds after its end for which a computed value may be served stale: to all but one while that one
+    computes it anew, to that one too if its loader fails."""
+    refresh_ahead: Amount = 0.0
+    """Compute a value anew in the background before it ends, the likelier the nearer its end and the slower
+    its loader; 1 is the usual, 0 is off (beta of XFetch: Vattani, Chierichetti and Lowenstein, VLDB 2015)."""
+    soft_timeout: Amount | None = None
+    """Seconds that a caller waits for the loader where there is a stale value, which it gets then; the
+    loader goes on in the background. 0 serves it at once."""
+    hard_timeout: Seconds | None = None
+    """Seconds that a caller waits for the loader in any case; it gets the stale value, or `LoaderTimeout`.
+    The loader goes on in the background."""
+    lock_timeout: Annotated[float, Bounds(above=0, at_most=LONGEST_LOCK_TIMEOUT)] = 30.0
+    """Seconds after which a loader is taken to hang: others compute, and its value is not stored."""
+    jitter: Annotated[float, Bounds(at_least=0, at_most=0.9)] = 0.0
+    """Part of a computed value's TTL that is taken off at random, so that values made together do not end
+    together. It does not change a timeout that the caller gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ first, and the first write is the one that a full or read-only server refuses.
 from __future__ import annotations
 
 from django_callcache.lua import Script
+from django_callcache.outbox.fill_lua import DROP_COPY, STORE
 
 SIDE_GRACE_MS = 3_600_000
 """A side record outlives its value by this much, or by the value's own TTL where that is longer."""
@@ -36,6 +37,7 @@ local function version_of(entry) return string.match(entry, '^' .. FORMAT .. '|(
 
 RECORD_WRITE = Script(
     _COMMON
+    + STORE
     + """
 -- Error reply of a command that was refused, else nil. Redis 6.2 puts a position before some errors,
 -- which hides their kind.
@@ -49,7 +51,7 @@ local value, side, lease, due, payload, mark, bytes = unpack(KEYS)
 local op, px, blob, remote_key = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local max_keys, max_bytes, expected = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 
-local known_ops = {set = 1, add = 1, replace = 1, swap = 1, delete = 1, touch = 1, incr = 1}
+local known_ops = {set = 1, add = 1, replace = 1, swap = 1, delete = 1, touch = 1, incr = 1, fill = 1}
 if not known_ops[op] or (op == 'swap' and not expected) then
   return redis.error_reply('ERR unknown operation')
 end
@@ -67,7 +69,19 @@ elseif op == 'touch' then
 elseif op == 'incr' and redis.call('EXISTS', value) == 0 then
   return false
 end
-if expected and redis.pcall('GET', value) ~= expected then return 0 end
+local held, seen, expiry, group, grace, cost = unpack(ARGV, 7)
+if op == 'fill' then
+  local other = obstacle(value, lease, KEYS[8], group, held, seen, expiry)
+  if other then
+    give_back(lease, held, KEYS[8])
+    return other
+  end
+  grace = tonumber(grace)
+elseif expected and redis.pcall('GET', value) ~= expected then
+  return 0
+else
+  grace = 0
+end
 
 -- Increments are judged by a size they cannot exceed: a 64-bit integer has twenty characters.
 local known = redis.call('HSTRLEN', payload, value)
@@ -111,7 +125,13 @@ elseif ttl then
 else
   redis.call('SET', value, blob)
 end
-redis.call('UNLINK', lease)
+if op == 'fill' then
+  keep_beside(side, KEYS[8], blob, ttl, grace, stamps_in(held), cost)
+  give_back(lease, held, KEYS[8])
+else
+  redis.call('UNLINK', lease)
+  drop_copy(side)
+end
 
 redis.call('HSET', side, 'v', text(version))
 if op == 'delete' then
@@ -120,7 +140,7 @@ if op == 'delete' then
 else
   redis.call('HDEL', side, 'd')
   if ttl then
-    redis.call('PEXPIRE', side, text(ttl + math.max(SIDE_GRACE_MS, ttl)))
+    redis.call('PEXPIRE', side, text(ttl + math.max(SIDE_GRACE_MS, ttl, grace)))
   else
     redis.call('PERSIST', side)
   end
@@ -139,12 +159,13 @@ return reply
 
 KEYS value, side, lease, due, payload, mark, bytes. ARGV op, px, blob, remote key, max keys, max bytes,
 and, where the write depends on it, the bytes that the value must have now.
-``op`` is set, add (only if absent), replace (only if present), swap (only what is expected), delete, touch
-or incr; ``px`` milliseconds, empty for no expiry (for ``touch``: remove it; ``incr`` and ``swap`` keep what
-there is); ``blob`` the value's bytes (for ``incr`` the difference).
+``op`` is set, add (only if absent), replace (only if present), swap (only what is expected), delete, touch,
+incr or fill (only under a valid lease: KEYS goes on with the fence, ARGV with what ``FILL`` of the cache
+has but for px and bytes); ``px`` milliseconds, empty for no expiry (for ``touch``: remove it; ``incr`` and
+``swap`` keep what there is); ``blob`` the value's bytes (for ``incr`` the difference).
 
 Replies 1 for set, 1 or 0 for add, replace, swap, delete (whether it existed) and touch, 0 wherever the value
-is not the expected one, the new value or nil for incr,
+is not the expected one, the new value or nil for incr, for fill what ``FILL`` replies,
 an error that begins with ``BACKLOGFULL`` where a key new to the outbox finds it full.
 """
 
@@ -274,6 +295,7 @@ KEYS payload, bytes. ARGV value key, what was read, what to write. Replies 1, or
 
 APPLY_REMOTE = Script(
     _COMMON
+    + DROP_COPY
     + """
 local value, side, lease, due, payload, mark, bytes = unpack(KEYS)
 local op, px, blob = ARGV[1], ARGV[2], ARGV[3]
@@ -316,6 +338,7 @@ end
 redis.call('UNLINK', lease)
 redis.call('HSET', side, 'v', version, 'rv', remote_version, 's', microseconds(time))
 redis.call('HDEL', side, 'd', 'c')
+drop_copy(side)
 if op == 'set' and px == '' then
   redis.call('SET', value, blob)
   redis.call('PERSIST', side)

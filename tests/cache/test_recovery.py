@@ -195,7 +195,7 @@ class TestThread:
 
     def test_remembered_again__stays(self):
         """What is lost again while it is made good stays remembered."""
-        mine = Recovery(lambda key: b"*", lambda: None, "x")
+        mine = Recovery(lambda key: b"*", lambda: None, "x", b"fence")
         mine._thread = threading.current_thread()
         mine.remember([b"a", b"b"])
         lost = mine._remembered()
@@ -206,7 +206,7 @@ class TestThread:
 
     def test_refused__stays(self):
         """What the server refuses stays remembered."""
-        mine = Recovery(lambda key: b"*", lambda: None, "x")
+        mine = Recovery(lambda key: b"*", lambda: None, "x", b"fence")
         mine._thread = threading.current_thread()
         mine.remember([b"a"])
         mine._made_good(mine._remembered(), [redis.exceptions.ReadOnlyError()])

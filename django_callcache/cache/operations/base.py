@@ -18,6 +18,7 @@ from django_callcache.cache.near import NearCache, entry_of
 from django_callcache.cache.prefixes import Prefix, milliseconds
 from django_callcache.cache.runtime import Runtime
 from django_callcache.cache.value_keys import Key, ValueKeys
+from django_callcache.conf import LONGEST_LOCK_TIMEOUT
 from django_callcache.exceptions import (
     BacklogFull,
     RedisFault,
@@ -37,7 +38,7 @@ Fallback = TypeVar("Fallback")
 MISSING: Any = object()
 """No value; a stored None is one."""
 
-_COUNTED_AS = {b"set": SETS, b"add": SETS, b"replace": SETS, b"delete": DELETES}
+_COUNTED_AS = {b"set": SETS, b"add": SETS, b"replace": SETS, b"fill": SETS, b"delete": DELETES}
 """What a recorded write is counted as; others are counted where they are asked for, or not at all."""
 
 TRIES = 1000
@@ -50,6 +51,17 @@ COUNTABLE = frozenset({b"-", *(b"%d" % digit for digit in range(10))})
 """What a value begins with that Redis can count with."""
 
 now = time.monotonic_ns
+
+LONGEST_LEASE_MS = int(LONGEST_LOCK_TIMEOUT * 1000) + 10_000
+"""No lease lives longer: none is renewed after the lock timeout, and the last renewal holds for seconds."""
+
+
+def ends_early(px: bytes) -> bool:
+    """Tell a value that may be gone before a computation of its key ends which began before it was written.
+
+    Any other is still there, and keeps what was computed from being stored: writing it need not void a lease.
+    """
+    return 0 < len(px) <= 6 and int(px) <= LONGEST_LEASE_MS
 
 
 class OperationsBase:
@@ -72,6 +84,7 @@ class OperationsBase:
         """This process's copies, where these operations may use them."""
         self._announcer = None if runtime.watch is None else runtime.watch.announcer
         self._tracking = None if runtime.watch is None else runtime.watch.tracking
+        self._flights = runtime.flights
         self._raises = runtime.options.on_error == "raise"
         self._internal = runtime.redis_keys
         self._dictionaries = runtime.dictionaries.known
@@ -195,6 +208,25 @@ class OperationsBase:
             return self._io.ask(command, started)
         return self._write_and(command, after, announcement, started)
 
+    async def _write_voiding(
+        self, command: bytes, started: int, *redis_keys: bytes, after: Sequence[bytes] = ()
+    ) -> Any:
+        """Send a write that voids the computations of its keys and drops their stale copies.
+
+        In front of the write, so that a computation which is voided cannot store between the two; one that
+        begins between them loads what the caller has made true before this call.
+        """
+        before = self._voiding(redis_keys)
+        return (await self._write_all([*before, command, *after], started, redis_keys))[len(before)]
+
+    def _voiding(self, redis_keys: Sequence[bytes]) -> list[bytes]:
+        """Commands that void what is computed for keys, and drop what was kept of them."""
+        names = self._internal
+        return [
+            commands.of_keys(b"UNLINK", map(names.lease, redis_keys)),
+            *(commands.drop_copy(names.side(key)) for key in redis_keys),
+        ]
+
     async def _write_and(
         self, command: bytes, after: Sequence[bytes], announcement: bytes | None, started: int
     ) -> Any:
@@ -270,7 +302,9 @@ class OperationsBase:
     ) -> Any:
         try:
             redis_key = self._redis_key(key, version)
-            return self._checked(await self._ask_or_write(command(redis_key), (redis_key,), now(), reads))
+            if reads:
+                return self._checked(await self._io.ask(command(redis_key), now(), reads=True))
+            return self._checked(await self._write_voiding(command(redis_key), now(), redis_key))
         except RedisFault as fault:
             return self._degraded(fault, self._prefix(key), fallback)
         finally:
@@ -314,11 +348,13 @@ class OperationsBase:
         started: int,
         *,
         expected: bytes | None = None,
+        lease: Sequence[bytes] = (),
         after: Sequence[bytes] = (),
     ) -> Any:
         """Write a synced entry: the value and what is to reach the remote store, in one step.
 
-        Where ``expected`` is given, only if those are the value's bytes now. ``after`` is as for `_write`.
+        Where ``expected`` is given, only if those are the value's bytes now. Where it is a computed value,
+        ``lease`` is what the script asks for such a one. ``after`` is as for `_write`.
 
         Raises:
             SyncNotRecorded: Nothing was written.
@@ -329,10 +365,10 @@ class OperationsBase:
         try:
             reply = await self._run_script(
                 RECORD_WRITE,
-                self._record_keys(redis_key),
+                (*self._record_keys(redis_key), self._internal.fence(redis_key)),
                 (
                     *(operation, px, blob, self._remote_key(key, version), *self._outbox_bounds),
-                    *(() if expected is None else (expected,)),
+                    *(lease if expected is None else (expected,)),
                 ),
                 started,
                 after=after,
@@ -362,7 +398,7 @@ class OperationsBase:
     async def _drop_old_value(self, redis_key: bytes) -> None:
         """Delete what a refused write would have replaced: deleting works when memory or disk are full."""
         try:
-            await self._write(commands.unlink(redis_key), now(), redis_key)
+            await self._write_voiding(commands.unlink(redis_key), now(), redis_key)
         except RedisFault as fault:
             self._remember(fault, (redis_key,))  # the caller reports the refusal, which came first
 

@@ -11,7 +11,7 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, HITS, MISSES, SETS
-from django_callcache.cache.operations.base import FAILED, MISSING, now
+from django_callcache.cache.operations.base import FAILED, MISSING, ends_early, now
 from django_callcache.cache.operations.learning import LearningOperations, Remembered
 from django_callcache.cache.operations.tags import TagOperations, start_of
 from django_callcache.cache.prefixes import Prefix
@@ -39,6 +39,8 @@ class Write(NamedTuple):
     command: bytes
     after: Sequence[bytes] = ()
     """Commands that go behind it; their replies do not matter."""
+    voids: bool = False
+    """Whether computations of the key are to be voided; the outbox's script does so by itself."""
 
 
 class BatchOperations(TagOperations, LearningOperations):
@@ -211,7 +213,7 @@ class BatchOperations(TagOperations, LearningOperations):
                 if plain:
                     unlink = commands.of_keys(b"UNLINK", plain)
                     after = [part for write in writes if not write.prefix.is_synced for part in write.after]
-                    removed += self._checked(await self._write(unlink, now(), *plain, after=after))
+                    removed += self._checked(await self._write_voiding(unlink, now(), *plain, after=after))
             except RedisFault as fault:
                 self._lost(fault, writes)
                 return removed
@@ -294,7 +296,8 @@ class BatchOperations(TagOperations, LearningOperations):
             px, after = self._taken(prefix, redis_key, value, blob, known)
         if prefix.is_synced:
             return self._synced(key, prefix, version, b"set", px, blob)._replace(after=after)
-        return Write(key, prefix, redis_key, commands.set_(redis_key, blob, px), after)
+        voids = prefix.leaves_copies or ends_early(px)
+        return Write(key, prefix, redis_key, commands.set_(redis_key, blob, px), after, voids)
 
     def _delete(self, key: Key, version: int | None) -> Write:
         prefix = self._prefix(key)
@@ -302,7 +305,7 @@ class BatchOperations(TagOperations, LearningOperations):
         after = self._removal(prefix, redis_key)
         if prefix.is_synced:
             return self._synced(key, prefix, version, b"delete", b"", b"")._replace(after=after)
-        return Write(key, prefix, redis_key, commands.unlink(redis_key), after)
+        return Write(key, prefix, redis_key, commands.unlink(redis_key), after, voids=True)
 
     def _touch(self, key: Key, timeout: Any, version: int | None) -> Write:
         prefix = self._prefix(key)
@@ -312,7 +315,8 @@ class BatchOperations(TagOperations, LearningOperations):
         if prefix.is_synced:
             return self._synced(key, prefix, version, b"touch", px, b"")
         redis_key = self._redis_key(key, version)
-        return Write(key, prefix, redis_key, commands.retime(redis_key, px))
+        voids = prefix.leaves_copies or ends_early(px)
+        return Write(key, prefix, redis_key, commands.retime(redis_key, px), voids=voids)
 
     def _synced(
         self, key: Key, prefix: Prefix, version: int | None, operation: bytes, px: bytes, blob: bytes
@@ -332,9 +336,11 @@ class BatchOperations(TagOperations, LearningOperations):
 
     async def _send_knowing(self, writes: Sequence[Write]) -> list[Any]:
         redis_keys = [write.redis_key for write in writes]
-        asked = [write.command for write in writes]
+        voided = [write.redis_key for write in writes if write.voids]
+        before = self._voiding(voided) if voided else []
+        asked = [*before, *(write.command for write in writes)]
         after = [part for write in writes for part in write.after]
-        replies = (await self._write_all([*asked, *after], now(), redis_keys))[: len(asked)]
+        replies = (await self._write_all([*asked, *after], now(), redis_keys))[len(before) : len(asked)]
         unknown = [at for at, reply in enumerate(replies) if isinstance(reply, redis_errors.NoScriptError)]
         if unknown:
             load = commands.command("SCRIPT", "LOAD", RECORD_WRITE.text)

@@ -10,7 +10,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, HITS, MISSES, SETS
 from django_callcache.cache.near import NearCache
-from django_callcache.cache.operations.base import FAILED, MISSING, now
+from django_callcache.cache.operations.base import FAILED, MISSING, ends_early, now
 from django_callcache.cache.operations.learning import LearningOperations
 from django_callcache.cache.operations.tags import TagOperations, start_of
 from django_callcache.cache.prefixes import Prefix
@@ -151,7 +151,8 @@ class EntryOperations(TagOperations, LearningOperations):
             command = (
                 commands.set_if(redis_key, blob, px, b"XX") if xx else commands.set_(redis_key, blob, px)
             )
-            reply = self._checked(await self._write(command, started, redis_key, after=after))
+            write = self._write_voiding if prefix.leaves_copies or ends_early(px) else self._write
+            reply = self._checked(await write(command, started, redis_key, after=after))
         except RedisRefused as refused:
             await self._drop_old_value(redis_key)
             return self._degraded(refused, prefix, False)
@@ -191,8 +192,10 @@ class EntryOperations(TagOperations, LearningOperations):
             stamps = await self._stamps(ids, self._longest(prefix, timeout, px), started) if ids else ()
             blob = self._encoded(prefix, value, redis_key, stamps)
             px, after = await self._life(prefix, timeout, px, redis_key, value, blob)
-            asked = (commands.set_if(redis_key, blob, px, b"NX"), start_of(redis_key), *after)
-            reply, start, *_ = await self._write_all(asked, started, (redis_key,))
+            before = self._voiding((redis_key,)) if prefix.leaves_copies or ends_early(px) else ()
+            asked = (*before, commands.set_if(redis_key, blob, px, b"NX"), start_of(redis_key), *after)
+            replies = await self._write_all(asked, started, (redis_key,))
+            reply, start = replies[len(before) : len(before) + 2]
             has_stored = self._checked(reply) is not None or await self._add_over(
                 start, redis_key, blob, px, started
             )
@@ -215,7 +218,7 @@ class EntryOperations(TagOperations, LearningOperations):
             return bool(await self._record(prefix, key, version, b"delete", b"", b"", started, after=after))
         try:
             unlink = commands.unlink(redis_key)
-            reply = self._checked(await self._write(unlink, started, redis_key, after=after))
+            reply = self._checked(await self._write_voiding(unlink, started, redis_key, after=after))
         except RedisFault as fault:
             return self._degraded(fault, prefix, False, lost=(redis_key,))
         finally:

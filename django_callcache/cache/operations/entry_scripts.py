@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django_callcache.lua import Script
+from django_callcache.outbox.fill_lua import DROP_COPY
 
 INCREMENT = Script("""
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
@@ -17,7 +18,9 @@ return 1
 """)
 """SET of a key that still holds what was read. KEYS: value. ARGV: what was read, what to write."""
 
-MOVE = Script("""
+MOVE = Script(
+    DROP_COPY
+    + """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local px = redis.call('PTTL', KEYS[1])
 if px < 0 then
@@ -26,9 +29,13 @@ else
   redis.call('SET', KEYS[2], ARGV[2], 'PX', math.max(px, 1))
 end
 if KEYS[1] ~= KEYS[2] then redis.call('DEL', KEYS[1]) end
+redis.call('UNLINK', KEYS[3], KEYS[4])
+drop_copy(KEYS[5])
+drop_copy(KEYS[6])
 return 1
-""")
-"""A value under another name, as long as it is what was read.
+"""
+)
+"""A value under another name, as long as it is what was read; computations of both are void.
 
-KEYS: from, to. ARGV: what was read, what to write.
+KEYS: from, to, the leases of both, their side records. ARGV: what was read, what to write.
 """

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from django_callcache.cache import commands
-from django_callcache.cache.operations.base import MISSING, TRIES, now
+from django_callcache.cache.operations.base import MISSING, TRIES, ends_early, now
 from django_callcache.cache.operations.entries import EntryOperations
 from django_callcache.cache.operations.entry_scripts import MOVE
 from django_callcache.cache.operations.tags import start_of
@@ -45,7 +45,8 @@ class LifetimeOperations(EntryOperations):
         if prefix.is_synced:
             return bool(await self._record(prefix, key, version, b"touch", px, b"", started))
         redis_key = self._redis_key(key, version)
-        return await self._retimed(key, version, prefix, commands.retime(redis_key, px), started)
+        command, voids = commands.retime(redis_key, px), prefix.leaves_copies or ends_early(px)
+        return await self._retimed(key, version, prefix, command, started, voids=voids)
 
     async def persist(self, key: Key, version: int | None = None) -> bool:
         """Take a key's timeout away; tell whether it had one."""
@@ -86,13 +87,21 @@ class LifetimeOperations(EntryOperations):
         return await self._retimed(key, version, prefix, command, now())
 
     async def _retimed(
-        self, key: Key, version: int | None, prefix: Prefix, command: bytes, started: int
+        self,
+        key: Key,
+        version: int | None,
+        prefix: Prefix,
+        command: bytes,
+        started: int,
+        *,
+        voids: bool = True,
     ) -> bool:
         """Send what changes the timeout of a key; tell whether it did, to an entry whose tags hold."""
         redis_key = self._redis_key(key, version)
         try:
-            asked = (command, start_of(redis_key))
-            reply, start = await self._write_all(asked, started, (redis_key,))
+            before = self._voiding((redis_key,)) if voids else ()
+            asked = (*before, command, start_of(redis_key))
+            *_, reply, start = await self._write_all(asked, started, (redis_key,))
             return bool(self._checked(reply)) and await self._retain(redis_key, start, started)
         except RedisFault as fault:
             return self._degraded(fault, prefix, False)
@@ -128,7 +137,9 @@ class LifetimeOperations(EntryOperations):
                     px = b"" if left < 0 else b"%d" % max(left, 1)
                     has_moved = await self._move_recorded(prefix, key, current, delta, blob, moved, px)
                 else:
-                    names, arguments = (old_key, new_key), (blob, moved)
+                    keys = old_key, new_key
+                    names = *keys, *map(self._internal.lease, keys), *map(self._internal.side, keys)
+                    arguments = blob, moved
                     has_moved = self._checked(await self._run_script(MOVE, names, arguments, now()))
                 if has_moved:
                     if cache_written.receivers and not (prefix.is_synced and delta):

@@ -7,8 +7,10 @@ from typing import Any
 
 from django_callcache.cache import commands
 from django_callcache.cache.operations.base import OperationsBase, now
-from django_callcache.cache.value_keys import escape_glob
+from django_callcache.cache.operations.fill_scripts import MOVE_FENCE
+from django_callcache.cache.value_keys import EVERY_GROUP, escape_glob
 from django_callcache.exceptions import RedisFault, RedisUnavailable
+from django_callcache.redis_keys import RedisKeys
 from django_callcache.signals import cache_invalidated
 
 SCAN_COUNT = 500
@@ -60,7 +62,8 @@ class PatternOperations(OperationsBase):
         there is `flush_db`.
         """
         glob = self._value_keys.everything()
-        removed, fault = await self._delete_matching(glob, SCAN_COUNT, progress)
+        fence = self._internal.fence(), EVERY_GROUP
+        removed, fault = await self._delete_matching(glob, fence, SCAN_COUNT, progress)
         await self._dropped("clear", (), removed, fault)
         return fault is None
 
@@ -121,7 +124,9 @@ class PatternOperations(OperationsBase):
         progress: Callable[[int], object] | None,
     ) -> tuple[int, RedisFault | None]:
         glob = self._value_keys.pattern(pattern, version, prefix)
-        return await self._delete_matching(glob, _step(itersize), progress)
+        names = self._internal if prefix is None else RedisKeys(prefix)
+        fence = names.fence(), self._value_keys.group_of_pattern(pattern)
+        return await self._delete_matching(glob, fence, _step(itersize), progress)
 
     async def _dropped(
         self, kind: str, names: tuple[str, ...], removed: int, fault: RedisFault | None
@@ -132,11 +137,20 @@ class PatternOperations(OperationsBase):
         return removed if fault is None else self._degraded(fault, self._prefix(""), removed)
 
     async def _delete_matching(
-        self, glob: bytes, itersize: int, progress: Callable[[int], object] | None
+        self,
+        glob: bytes,
+        fence: tuple[bytes, bytes],
+        itersize: int,
+        progress: Callable[[int], object] | None,
     ) -> tuple[int, RedisFault | None]:
-        """How many keys were deleted, and what ended it before its time."""
+        """How many keys were deleted, and what ended it before its time.
+
+        What is computed now has no value that SCAN could find, nor has a stale copy: the fence voids both. It
+        moves first, so that what is stored until then is found.
+        """
         removed = 0
         try:
+            self._checked(await self._run_script(MOVE_FENCE, fence[:1], fence[1:], now()))
             async for page in self._scan(glob, itersize):
                 unlink = commands.of_keys(b"UNLINK", page)
                 removed += self._checked(await self._write(unlink, now(), *page))
