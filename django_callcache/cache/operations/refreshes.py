@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -36,11 +37,15 @@ class RefreshOperations(ComputationOperations):
                 return value
         side = commands.command("HGET", self._internal.side(wanted.redis_key), "t")
         asked = (commands.get(wanted.redis_key), commands.pttl(wanted.redis_key), side)
-        token = near.begin() if near is not None and prefix.is_near else None
+        token = None
+        if near is not None and prefix.is_near:
+            token = near.begin()
+            if token is None:
+                self._runtime.listen()
         started = now()
         try:
-            reply, left, cost = await self._io.ask_many(asked, started, reads=True)
-            value = self._decoded(reply, prefix, wanted.redis_key)
+            (reply, left, cost), may_keep = await self._asked_ahead(asked, started, token)
+            value, stamps = await self._current(reply, prefix, wanted.redis_key, started)
         except RedisFault as fault:
             return self._degraded(fault, prefix, FAILED)
         if value is MISSING:
@@ -54,12 +59,18 @@ class RefreshOperations(ComputationOperations):
             if left <= 0:
                 await self._refresh(wanted, value, reply)
                 return value
-        if near is not None and token is not None:
+        if near is not None and token is not None and may_keep and not stamps:
             # The copy ends when the refresh is due, so that somebody asks Redis then.
-            self._keep(near, key, token, started, prefix, reply, value, left)
-        elif near is not None and prefix.is_near:
-            self._runtime.listen()
+            self._keep(near, key, wanted.redis_key, token, started, prefix, reply, value, left)
         return value
+
+    async def _asked_ahead(
+        self, asked: Sequence[bytes], started: int, token: int | None
+    ) -> tuple[list[Any], bool]:
+        """The replies, and whether a copy may be kept of what they show."""
+        if token is not None:
+            return await self._ask_to_keep(asked, started)
+        return await self._io.ask_many(asked, started, reads=True), False
 
     async def _refresh(self, wanted: Computation, value: Any, blob: bytes) -> None:
         """Compute a value anew behind the caller's back, unless somebody does, or there is no room."""
