@@ -29,6 +29,7 @@ from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.single_flight import Flight, Landing
 from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import LoaderTimeout, RedisFault, SyncError
+from django_callcache.signals import cache_written
 
 logger = logging.getLogger(__name__)
 
@@ -238,6 +239,8 @@ class ComputationOperations(EntryOperations):
             self._degraded(fault, prefix, None)
             return Landing(value, blob, is_current=True)
         if reply == 1:
+            if cache_written.receivers and not prefix.is_synced:  # of a synced one it is told already
+                await self._tell(cache_written, wanted.key, wanted.version)
             return Landing(value, blob, is_current=True, is_stored=True)
         if not reply:
             return Landing(value, blob, is_current=False)

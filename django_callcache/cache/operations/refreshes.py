@@ -20,6 +20,7 @@ from django_callcache.cache.operations.computations import (
 )
 from django_callcache.cache.single_flight import Flight
 from django_callcache.exceptions import RedisFault
+from django_callcache.signals import are_reads_heard, cache_hit, cache_miss
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ class RefreshOperations(ComputationOperations):
         if near is not None:
             value = near.get(key, MISSING, FAILED)
             if value is not FAILED:
+                if are_reads_heard():
+                    signal = cache_miss if value is MISSING else cache_hit
+                    await self._tell(signal, key, wanted.version, near=True)
                 return value
         side = commands.command("HGET", self._internal.side(wanted.redis_key), "t")
         asked = (commands.get(wanted.redis_key), commands.pttl(wanted.redis_key), side)
@@ -52,8 +56,12 @@ class RefreshOperations(ComputationOperations):
             if self._dictionaries.wanted and await self._learns():
                 return await self._read_ahead(wanted)
             prefix.counts.read(str(key), MISSES, now() - started)
+            if cache_miss.receivers:
+                await self._tell(cache_miss, key, wanted.version, near=False)
             return MISSING
         prefix.counts.read(str(key), HITS, now() - started)
+        if cache_hit.receivers:
+            await self._tell(cache_hit, key, wanted.version, near=False)
         if type(left) is int and left >= 0 and type(cost) is bytes:
             left -= _head_start(int(cost), wanted.options.refresh_ahead)
             if left <= 0:
