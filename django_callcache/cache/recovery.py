@@ -181,8 +181,8 @@ class Recovery:
 
     def _look(self) -> None:
         if self.is_pending and not self._lost and not self._globs:
-            self.is_pending = False
             logger.info("redis=%s lost_writes=made_good", self._server)
+            self.is_pending = False
 
 
 async def _delete_matching(io: Io, glob: bytes) -> None:
