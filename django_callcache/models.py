@@ -383,6 +383,8 @@ class CacheOperation(models.Model):
         CLEAR = "clear", _("clear")
         VIEW = "view", _("look at a value")
         TTL = "ttl", _("change a time to live")
+        ALERT = "alert", _("handle an alert")
+        SYNC = "sync", _("run or decide a sync")
 
     class Scope(models.TextChoices):
         """How much it concerned."""

@@ -20,6 +20,8 @@ class Power(StrEnum):
     DELETE_KEYS = "django_callcache.delete_keys"
     CLEAR_CACHE = "django_callcache.clear_cache"
     CHANGE_TTL = "django_callcache.change_ttl"
+    RUN_SYNC = "django_callcache.run_sync"
+    MANAGE_ALERTS = "django_callcache.manage_alerts"
 
 
 CLEARING = (Power.DELETE_KEYS, Power.CLEAR_CACHE)

@@ -29,6 +29,20 @@ class TtlForm(forms.Form):
         self.label_suffix = ""
 
 
+class AlertForm(forms.Form):
+    """What somebody does about an alert."""
+
+    alert = forms.IntegerField(min_value=1, widget=forms.HiddenInput)
+    act = forms.ChoiceField(choices=[("acknowledge", _("Acknowledge")), ("silence", _("Silence"))])
+    hours = forms.FloatField(label=_("Hours"), min_value=0.1, max_value=24, required=False)
+    note = forms.CharField(label=_("Note"), max_length=500, required=False)
+
+    def clean_hours(self) -> float:
+        """An hour, unless another time was given."""
+        hours: float | None = self.cleaned_data["hours"]
+        return 1.0 if hours is None else hours
+
+
 class ClearForm(forms.Form):
     """A cache, a scope, and a prefix or a pattern unless all of it is meant."""
 

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.urls import URLPattern
 
 from django_callcache.admin.access import CLEARING, Power, may
+from django_callcache.admin.alert_page import AlertPage
 from django_callcache.admin.clear_pages import ClearPages
 from django_callcache.admin.frame import Pages
 from django_callcache.admin.key_pages import KeyPages
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 else:  # generic in the stubs only
     _ModelAdmin = admin.ModelAdmin
 
-PAGES: tuple[type[Pages], ...] = (OverviewPage, PrefixPages, KeyPages, ClearPages, ServerPage)
+PAGES: tuple[type[Pages], ...] = (OverviewPage, PrefixPages, KeyPages, ClearPages, AlertPage, ServerPage)
 
 
 class DashboardAdmin(_ModelAdmin):
