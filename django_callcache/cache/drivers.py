@@ -150,12 +150,18 @@ class BlockingIo:
             if started - connection.used_at > IDLE_NS:
                 _revive(connection, expires_at)
             socket = connection.deadline_socket
-            if socket is not None:
+            if socket is None:
+                connection.send_packed_command((command,), False)
+                sent = True
+                reply = _read(connection, expires_at)
+            else:
                 socket.expires_at = expires_at
-            connection.send_packed_command((command,), False)
-            sent = True
+                socket.sendall(command)
+                sent = True
+                reply = socket.read_reply()
             connection.used_at = started
-            reply = _read(connection, expires_at)
+            if isinstance(reply, Exception):
+                self._refused(connection, reply)
         except BaseException as error:
             return self._failed(connection, error, sent, command, 1, expires_at, reads)[0]
         self._connections.give(connection)
@@ -176,9 +182,10 @@ class BlockingIo:
         command = b"".join(commands)
         sent = False
         try:
-            _send(connection, command, expires_at)
+            _prepare(connection, expires_at)
+            _send(connection, command)
             sent = True
-            replies = _receive(connection, len(commands), expires_at)
+            replies = self._receive(connection, len(commands), expires_at)
         except BaseException as error:
             return self._failed(connection, error, sent, command, len(commands), expires_at, reads)
         self._connections.give(connection)
@@ -202,9 +209,9 @@ class BlockingIo:
         try:
             _prepare(connection, expires_at)
             prelude = tracking.prelude(connection)
-            connection.send_packed_command((b"".join((*prelude.commands, *commands)),), False)
+            _send(connection, b"".join((*prelude.commands, *commands)))
             sent = True
-            replies = _receive(connection, len(prelude.commands) + len(commands), expires_at)
+            replies = self._receive(connection, len(prelude.commands) + len(commands), expires_at)
             own = len(prelude.commands)
             is_heard = tracking.is_heard(connection, prelude, replies[:own])
         except BaseException as error:
@@ -272,8 +279,9 @@ class BlockingIo:
             if not may_repeat(error):
                 raise noted_fault(self._breaker, error, sent=False) from error
             try:
-                _send(connection, command, expires_at)
-                return _receive(connection, replies, expires_at)
+                _prepare(connection, expires_at)
+                _send(connection, command)
+                return self._receive(connection, replies, expires_at)
             except (redis_errors.RedisError, OSError) as again:
                 _drop(connection)
                 raise noted_fault(self._breaker, again, sent=False) from again
@@ -282,15 +290,30 @@ class BlockingIo:
             del error, interruption
             self._connections.give(connection)
 
+    def _receive(self, connection: Any, replies: int, expires_at: int) -> list[Any]:
+        """All the replies to what was sent."""
+        socket = connection.deadline_socket
+        if socket is None:
+            collected = [_read(connection, expires_at) for _ in range(replies)]
+        else:
+            read = socket.read_reply
+            collected = [read() for _ in range(replies)]
+        connection.used_at = time.monotonic_ns()
+        for reply in collected:
+            if isinstance(reply, Exception):
+                self._refused(connection, reply)
+        return collected
 
-def _send(connection: Any, command: bytes, expires_at: int) -> None:
-    """Send packed commands, over a connection that may have to be made first."""
-    _prepare(connection, expires_at)
-    connection.send_packed_command((command,), False)
+    def _refused(self, connection: Any, reply: Exception) -> None:
+        """Make a connection anew at its next use whose server is no primary: another one may be by then."""
+        if is_demoted(reply):
+            connection.used_at = 0
+            if self._when_lost is not None:
+                self._when_lost()
 
 
 def _prepare(connection: Any, expires_at: int) -> None:
-    """Make ready to send."""
+    """Make ready to send, over a connection that may have to be made first."""
     if time.monotonic_ns() - connection.used_at > IDLE_NS:
         _revive(connection, expires_at)
     socket = connection.deadline_socket
@@ -298,22 +321,21 @@ def _prepare(connection: Any, expires_at: int) -> None:
         socket.expires_at = expires_at
 
 
-def _receive(connection: Any, replies: int, expires_at: int) -> list[Any]:
-    """All the replies to what was sent."""
-    connection.used_at = time.monotonic_ns()
-    return [_read(connection, expires_at) for _ in range(replies)]
+def _send(connection: Any, command: bytes) -> None:
+    """Send packed commands."""
+    socket = connection.deadline_socket
+    if socket is None:
+        connection.send_packed_command((command,), False)
+    else:
+        socket.sendall(command)
 
 
 def _read(connection: Any, expires_at: int) -> Any:
-    """One reply; an error reply is returned, so that the replies behind it are read too."""
+    """One reply, read by redis-py; see `DeadlineSocket.read_reply`."""
     try:
-        if connection.deadline_socket is not None:
-            return connection.read_response()
         remaining = max((expires_at - time.monotonic_ns()) * 1e-9, 0.001)
         return connection.read_response(timeout=remaining)
     except redis_errors.ResponseError as error:
-        if is_demoted(error):
-            connection.used_at = 0  # made anew at its next use: the primary may be another one by then
         return error
 
 
