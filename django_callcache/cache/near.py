@@ -24,8 +24,8 @@ from typing import Any
 from django_callcache.cache.counters import MISSES, NEAR_HITS, PrefixCounts
 
 Copy = Callable[[Any], Any]
-Opened = Callable[[bytes], tuple[Copy, bytes]]
-"""Takes a stored value apart into serialized bytes and what loads them."""
+Opened = Callable[[bytes, bytes], tuple[Copy, bytes]]
+"""Takes a stored value, of a Redis key, apart into serialized bytes and what loads them."""
 
 IMMUTABLE = frozenset(
     {
@@ -187,33 +187,33 @@ class NearCache:
         age = self._max_age if seconds is None else min(seconds, self._max_age)
         self._max_age_ns = int(age * 1e9)
 
-    def fill(self, entry: NearEntry, token: int) -> None:
-        """Keep a copy of what was read, unless its key has changed since the read began.
+    def fill(self, entries: Iterable[NearEntry], token: int) -> None:
+        """Keep copies of what was read, unless its key has changed since the read began.
 
         Two reads of one key that overlap and found different values leave none: which of them
         Redis answered last is unknown here.
         """
-        key = entry.key
         with self._lock:
-            if token < self._floor or self._changed.get(key, 0) > token:
-                return
-            known = self._entries.get(key)
-            if known is not None:
-                if known.filled > token:
-                    if known.mark != entry.mark:
-                        self._change(key)
-                    return
-                self._remove(known)
-            if entry.size > self._max_bytes // LARGEST_SHARE:
-                return
             limit = self._max_entries()
-            while self._entries and (
-                len(self._entries) >= limit or self.bytes + entry.size > self._max_bytes
-            ):
-                self._evict()
-            self._clock += 1
-            entry.filled = self._clock
-            self._insert(entry)
+            for entry in entries:
+                if token >= self._floor and self._changed.get(entry.key, 0) <= token:
+                    self._fill(entry, token, limit)
+
+    def _fill(self, entry: NearEntry, token: int, limit: int) -> None:
+        known = self._entries.get(entry.key)
+        if known is not None:
+            if known.filled > token:
+                if known.mark != entry.mark:
+                    self._change(entry.key)
+                return
+            self._remove(known)
+        if entry.size > self._max_bytes // LARGEST_SHARE:
+            return
+        while self._entries and (len(self._entries) >= limit or self.bytes + entry.size > self._max_bytes):
+            self._evict()
+        self._clock += 1
+        entry.filled = self._clock
+        self._insert(entry)
 
     def drop(self, key: str) -> None:
         """Drop the copy of a key that has changed, and void the reads of it that are under way."""
@@ -303,12 +303,19 @@ class NearCache:
 
 
 def entry_of(
-    key: str, value: Any, blob: bytes | None, opened: Opened, deadline: int, counts: PrefixCounts
+    key: str,
+    redis_key: bytes,
+    value: Any,
+    blob: bytes | None,
+    opened: Opened,
+    deadline: int,
+    counts: PrefixCounts,
 ) -> NearEntry:
     """A copy of what was read: never of the object that the caller gets and may change.
 
     Args:
         key: As the caller wrote it.
+        redis_key: As Redis has it.
         value: As decoded.
         blob: What Redis holds; None for an absent key.
         opened: Takes the blob apart, which has been verified.
@@ -329,7 +336,7 @@ def entry_of(
         value = value if copy is None else copy(value)
         size = _size_of(value, len(value), blob, (value,))
     else:
-        copy, value = opened(blob)
+        copy, value = opened(blob, redis_key)
         size = getsizeof(value)
     return NearEntry(key, value, copy, size + ENTRY_BYTES, blob[MARK], deadline, counts)
 

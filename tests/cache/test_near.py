@@ -9,7 +9,6 @@ import time
 import tracemalloc
 import uuid
 from collections import OrderedDict
-from functools import partial
 from itertools import accumulate
 
 import pytest
@@ -43,17 +42,17 @@ def near_cache(entries=100, max_bytes=10**9, max_age=60.0):
     return near
 
 
-def opened(blob):
+def opened(blob, redis_key):
     return pickle.loads, blob
 
 
 def entry(key, value="v", *, deadline=FOREVER, counts=None, blob=None):
     blob = pickle.dumps(value) if blob is None else blob
-    return entry_of(key, value, blob, opened, deadline, counts or PrefixCounts(100))
+    return entry_of(key, b"", value, blob, opened, deadline, counts or PrefixCounts(100))
 
 
 def fill(near, key, value="v", **arguments):
-    near.fill(entry(key, value, **arguments), near.begin())
+    near.fill([entry(key, value, **arguments)], near.begin())
 
 
 def find(near, key, default=None):
@@ -77,7 +76,7 @@ class TestGet:
     def test_get__known_absent(self):
         """A key known to be absent gives each caller's own default."""
         near = near_cache()
-        near.fill(entry_of("a", MISSING, None, opened, FOREVER, PrefixCounts(1)), near.begin())
+        near.fill([entry_of("a", b"", MISSING, None, opened, FOREVER, PrefixCounts(1))], near.begin())
         assert find(near, "a", "x") == "x"
         assert find(near, "a") is None
 
@@ -139,7 +138,7 @@ class TestFill:
         else:
             near.drop("a")
             near.invalidate(f"other:{number}" for number in range(10_000))
-        near.fill(entry("a"), token)
+        near.fill([entry("a")], token)
         assert find(near, "a") is MISSING
 
     def test_fill__changed_before_it_was_read(self):
@@ -148,7 +147,7 @@ class TestFill:
         near.drop("a")
         token = near.begin()
         near.drop("b")
-        near.fill(entry("a"), token)
+        near.fill([entry("a")], token)
         assert find(near, "a") == "v"
 
     def test_fill__changes_remembered_are_bounded(self):
@@ -168,8 +167,8 @@ class TestFill:
         """Overlapping reads that found one value leave one copy."""
         near = near_cache()
         first, second = near.begin(), near.begin()
-        near.fill(entry("a"), first)
-        near.fill(entry("a"), second)
+        near.fill([entry("a")], first)
+        near.fill([entry("a")], second)
         assert find(near, "a") == "v"
         assert len(near) == 1
 
@@ -177,10 +176,10 @@ class TestFill:
         """Overlapping reads that found different values leave no copy: the later one cannot be told."""
         near = near_cache()
         tokens = [near.begin() for _ in range(3)]
-        near.fill(entry("a", "new"), tokens[0])
-        near.fill(entry("a", "old"), tokens[1])
+        near.fill([entry("a", "new")], tokens[0])
+        near.fill([entry("a", "old")], tokens[1])
         assert find(near, "a") is MISSING
-        near.fill(entry("a", "old"), tokens[2])
+        near.fill([entry("a", "old")], tokens[2])
         assert find(near, "a") is MISSING
         fill(near, "a", "new")
         assert find(near, "a") == "new"
@@ -202,7 +201,7 @@ class TestFill:
         near.forget()
         assert near.begin() is None
         near.confirmed_until = FOREVER
-        near.fill(entry("b"), token)
+        near.fill([entry("b")], token)
         assert len(near) == near.bytes == 0
         assert lookup("a") is None
         fill(near, "a")
@@ -340,13 +339,12 @@ class TestBounds:
         codec = Codec("default", KeyRing(["secret"]), Encoding())
         blobs = [(f"key:{number}", codec.encode(make(number), b"")) for number in range(2_000)]
         counts = PrefixCounts(100)
-        opened = partial(codec.opened, redis_key=b"")
         tracemalloc.start()
         try:
             for key, blob in blobs:
                 value = codec.decode(blob, b"")
                 near.fill(
-                    entry_of(key, value, blob, opened, time.monotonic_ns() + FOREVER, counts),
+                    [entry_of(key, b"", value, blob, codec.opened, time.monotonic_ns() + FOREVER, counts)],
                     near.begin(),
                 )
             del value, blobs, key, blob
@@ -359,7 +357,7 @@ class TestBounds:
     def test_bytes__absent_keys(self):
         """Keys known to be absent count too."""
         near = near_cache()
-        near.fill(entry_of("a", MISSING, None, opened, FOREVER, PrefixCounts(1)), near.begin())
+        near.fill([entry_of("a", b"", MISSING, None, opened, FOREVER, PrefixCounts(1))], near.begin())
         assert near.bytes == ENTRY_BYTES
 
 
@@ -470,7 +468,7 @@ class TestCounts:
         near.collect()
         assert counts.slots[NEAR_HITS] == 18
         assert counts.reads == {"dropped": 6, "emptied": 6, "replaced": 6}
-        near.fill(entry_of("absent", MISSING, None, opened, FOREVER, counts), near.begin())
+        near.fill([entry_of("absent", b"", MISSING, None, opened, FOREVER, counts)], near.begin())
         find(near, "absent")
         near.empty()
         assert (counts.slots[NEAR_HITS], counts.slots[MISSES]) == (18, 1)
@@ -513,7 +511,7 @@ class TestThreads:
                     key = str(chance.randrange(120))
                     if find(near, key) is MISSING:
                         token = near.begin()
-                        near.fill(entry(key, key * 50, counts=counts), token)
+                        near.fill([entry(key, key * 50, counts=counts)], token)
                     elif chance.random() < 0.1:
                         near.drop(key)
                     elif chance.random() < 0.002:

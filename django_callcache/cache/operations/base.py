@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -14,7 +13,7 @@ from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, ERRORS, SETS, UNDECODABLE
 from django_callcache.cache.drivers import Io
 from django_callcache.cache.faults import fault_in
-from django_callcache.cache.near import NearCache, entry_of
+from django_callcache.cache.near import NearCache, NearEntry, entry_of
 from django_callcache.cache.prefixes import Prefix, milliseconds
 from django_callcache.cache.runtime import Runtime
 from django_callcache.cache.value_keys import Key, ValueKeys
@@ -135,25 +134,23 @@ class OperationsBase:
             return await self._io.ask_many(asked, started, reads=True), True
         return await self._io.ask_tracked(asked, started, self._tracking)
 
-    def _keep(
+    def _copy(
         self,
         near: NearCache,
         key: str,
         redis_key: bytes,
-        token: int,
         started: int,
         prefix: Prefix,
         reply: Any,
         value: Any,
         left: Any,
-    ) -> None:
-        """Keep a copy of what was read in this process, unless it was changed meanwhile.
+    ) -> NearEntry | None:
+        """A copy to keep of what was read in this process; None where none may be kept.
 
         Args:
             near: Where to.
             key: As the caller wrote it.
             redis_key: As Redis has it.
-            token: From before the read.
             started: When the read began.
             prefix: Of the key.
             reply: To GET.
@@ -161,16 +158,15 @@ class OperationsBase:
             left: The reply to PTTL: milliseconds, -1 if the key never expires, -2 if there is none.
         """
         if type(left) is not int:  # an error reply
-            return
+            return None
         if (reply is None) != (left == -2):  # written, or expired, between the two commands
-            return
+            return None
         if reply is not None:
             is_unasked_counter = prefix.rule is None and reply[:1] in COUNTABLE
             if value is MISSING or is_unasked_counter:
-                return
+                return None
         deadline = near.deadline(started, left)
-        opened = partial(prefix.codec.opened, redis_key=redis_key)
-        near.fill(entry_of(key, value, reply, opened, deadline, prefix.counts), token)
+        return entry_of(key, redis_key, value, reply, prefix.codec.opened, deadline, prefix.counts)
 
     def _written(self, key: Key, version: int | None) -> None:
         """Drop this process's copy of a key: it was written, or may have been."""

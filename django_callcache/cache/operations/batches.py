@@ -82,14 +82,20 @@ class BatchOperations(TagOperations, LearningOperations):
             except RedisFault as fault:
                 return self._degraded(fault, prefixes[0], None)
             elapsed = (now() - started) // len(chunk)
-            for at, (key, prefix, reply, value) in enumerate(
-                zip(chunk, prefixes, replies, values, strict=True)
-            ):
+            for key, prefix, value in zip(chunk, prefixes, values, strict=True):
                 prefix.counts.read(str(key), MISSES if value is MISSING else HITS, elapsed)
-                if at in left and at not in tagged and token is not None and self.near is not None:
-                    self._keep(self.near, key, redis_keys[at], token, started, prefix, reply, value, left[at])
                 if value is not MISSING:
                     found[key] = value
+            if token is not None and self.near is not None:
+                near = self.near
+                copies = [
+                    self._copy(
+                        near, chunk[at], redis_keys[at], started, prefixes[at], replies[at], values[at], ms
+                    )
+                    for at, ms in left.items()
+                    if at not in tagged
+                ]
+                near.fill(filter(None, copies), token)
             if self._dictionaries.wanted and await self._learns():
                 await self._get_many([key for key in chunk if key not in found], version, found)
         return asked

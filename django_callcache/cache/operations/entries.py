@@ -91,8 +91,9 @@ class EntryOperations(TagOperations, LearningOperations):
         value = self._decoded(reply, prefix, redis_key)
         if type(value) is Tagged:
             return await self._untagged(value, prefix, redis_key, started, check, *held)
-        if may_keep:
-            self._keep(near, key, redis_key, token, started, prefix, reply, value, left)
+        copy = self._copy(near, key, redis_key, started, prefix, reply, value, left) if may_keep else None
+        if copy is not None:
+            near.fill((copy,), token)
         return value
 
     async def set(
