@@ -160,7 +160,7 @@ class BlockingIo:
                 sent = True
                 reply = socket.read_reply()
             connection.used_at = started
-            if isinstance(reply, Exception):
+            if isinstance(reply, redis_errors.ResponseError):
                 self._refused(connection, reply)
         except BaseException as error:
             return self._failed(connection, error, sent, command, 1, expires_at, reads)[0]
@@ -300,11 +300,11 @@ class BlockingIo:
             collected = [read() for _ in range(replies)]
         connection.used_at = time.monotonic_ns()
         for reply in collected:
-            if isinstance(reply, Exception):
+            if isinstance(reply, redis_errors.ResponseError):
                 self._refused(connection, reply)
         return collected
 
-    def _refused(self, connection: Any, reply: Exception) -> None:
+    def _refused(self, connection: Any, reply: redis_errors.ResponseError) -> None:
         """Make a connection anew at its next use whose server is no primary: another one may be by then."""
         if is_demoted(reply):
             connection.used_at = 0

@@ -261,6 +261,8 @@ class Session:
                 if pending[0].take(reply):
                     pending.popleft()
                 if self.is_retired and not pending:
+                    if self._when_lost is not None:
+                        self._when_lost()
                     return  # the next connection may be another primary's
         except (redis_errors.RedisError, OSError) as error:
             self._end(error)

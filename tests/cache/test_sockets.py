@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
 import pytest
 import redis
 
+from django_callcache.cache import sockets
 from django_callcache.cache.sockets import DeadlineSocket, timed
 from testproject.parts.child import LOOPBACK
 
@@ -80,7 +82,66 @@ class TestDeadlineSocket:
         assert ours.recv_into(bytearray(1)) == 0
 
 
+class TestReplies:
+    def test_read_reply__in_pieces(self, pair):
+        """Replies are told apart however the bytes of them arrive; error replies are returned."""
+        ours, theirs = pair
+        wire = b"$5\r\nhe\r\nl\r\n$-1\r\n:7\r\n-NOSCRIPT No script.\r\n*2\r\n$1\r\na\r\n-ERR no\r\n+OK\r\n"
+        ours.expires_at = in_seconds(10)
+        for size in (1, 7, len(wire)):
+            replies = []
+            for start in range(0, len(wire), size):
+                theirs.sendall(wire[start : start + size])
+            while len(replies) < 6:
+                replies.append(ours.read_reply())
+            text, nothing, number, unknown, several, fine = replies
+            assert (text, nothing, number, fine) == (b"he\r\nl", None, 7, b"OK")
+            assert type(unknown) is redis.exceptions.NoScriptError
+            assert several[0] == b"a"
+            assert isinstance(several[1], redis.ResponseError)
+
+    def test_read_reply__larger_than_the_buffer(self, pair):
+        """A reply may be larger than what is read at once."""
+        ours, theirs = pair
+        ours.expires_at = in_seconds(10)
+        large = bytes(300_000)
+        sending = threading.Thread(target=theirs.sendall, args=(b"$300000\r\n" + large + b"\r\n",))
+        sending.start()
+        assert ours.read_reply() == large
+        sending.join()
+
+    def test_read_reply__closed(self, pair):
+        """A server that closes the connection in the middle of a reply gave none."""
+        ours, theirs = pair
+        theirs.sendall(b"$5\r\nhe")
+        theirs.close()
+        ours.expires_at = in_seconds(10)
+        with pytest.raises(redis.ConnectionError):
+            ours.read_reply()
+
+    def test_read_reply__loading(self, pair):
+        """A server that is starting up counts as one that is not there."""
+        ours, theirs = pair
+        theirs.sendall(b"-LOADING Redis is loading the dataset in memory\r\n")
+        ours.expires_at = in_seconds(10)
+        with pytest.raises(redis.BusyLoadingError):
+            ours.read_reply()
+
+
 class TestTimed:
+    async def test_timed__without_hiredis(self, face_of, make_cache, monkeypatch):
+        """Where hiredis is missing, redis-py reads."""
+        monkeypatch.setattr(sockets, "has_hiredis", False)
+        timed.cache_clear()
+        try:
+            cache = make_cache()
+            face = face_of(cache)
+            assert await face.set("a", "b") is True
+            assert await face.get_many(["a", "c"]) == {"a": "b"}
+            assert timed(redis.Connection).deadline_socket is None
+        finally:
+            timed.cache_clear()
+
     def test_timed__one_class_each(self):
         """Connection classes are made once, and are still what they were."""
         assert timed(redis.Connection) is timed(redis.Connection)
