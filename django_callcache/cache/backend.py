@@ -16,6 +16,7 @@ from django_redis.cache import RedisCache
 
 from django_callcache.cache.drivers import Io, run
 from django_callcache.cache.faces import faces, iterating_faces
+from django_callcache.cache.faults import bared
 from django_callcache.cache.flusher import flush_if_late, keep_flushing
 from django_callcache.cache.locks import AsyncLock, Lock
 from django_callcache.cache.near import NearCache, absent
@@ -25,6 +26,7 @@ from django_callcache.cache.runtime import Runtime, runtime_of
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
 from django_callcache.codec import Codec, DictionaryRecords
 from django_callcache.conf import SOURCES, CacheOptions, PrefixRule
+from django_callcache.exceptions import RedisFault
 from django_callcache.outbox.processes import ProcessReport
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.signals import are_reads_heard, when_changed
@@ -135,9 +137,12 @@ class CallCache(RedisCache):
             if value is not MISSING:
                 return value
         operations = self.native
-        if self._is_heard:
-            return await operations.read(key, version, default, default)
-        return await operations.fetch(key, version, default, default)
+        try:
+            if self._is_heard:
+                return await operations.read(key, version, default, default)
+            return await operations.fetch(key, version, default, default)
+        except RedisFault as fault:
+            raise bared(fault) from fault.__cause__
 
     set, aset = faces(Operations.set)
     add, aadd = faces(Operations.add)

@@ -18,8 +18,9 @@ from redis import exceptions as redis_errors
 from django_callcache.cache.background import background
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.connections import Connections
-from django_callcache.cache.faults import is_demoted, may_repeat, noted_fault
+from django_callcache.cache.faults import bared, is_demoted, may_repeat, noted_fault
 from django_callcache.cache.tracking import KeyTracking
+from django_callcache.exceptions import RedisFault, SyncError
 from django_callcache.interruptions import interruption_in
 from django_callcache.signals import CacheSignal
 
@@ -90,6 +91,8 @@ def run(operation: Coroutine[Any, Any, Result]) -> Result:
     except StopIteration as done:
         result: Result = done.value
         return result
+    except (RedisFault, SyncError) as error:
+        raise bared(error) from error.__cause__
     operation.close()
     raise RuntimeError("a blocking operation suspended")
 

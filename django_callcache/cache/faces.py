@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from django_callcache.cache.drivers import run
+from django_callcache.cache.faults import bared
 from django_callcache.cache.operations import Operations
+from django_callcache.exceptions import CallCacheError, RedisFault, SyncError
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -38,11 +40,19 @@ def faces(
 
     @functools.wraps(operation)
     def blocking(self: TwoFaced, /, *args: P.args, **kwargs: P.kwargs) -> Result:
-        return run(operation(self.blocking, *args, **kwargs))
+        try:
+            return run(operation(self.blocking, *args, **kwargs))
+        except CallCacheError:
+            del args, kwargs  # error pages show what a frame holds
+            raise
 
     @functools.wraps(operation)
     async def native(self: TwoFaced, /, *args: P.args, **kwargs: P.kwargs) -> Result:
-        return await operation(self.native, *args, **kwargs)
+        try:
+            return await operation(self.native, *args, **kwargs)
+        except (RedisFault, SyncError) as error:
+            del args, kwargs
+            raise bared(error) from error.__cause__
 
     native.__name__ = f"a{operation.__name__}"
     native.__qualname__ = native.__qualname__.replace(operation.__name__, native.__name__)

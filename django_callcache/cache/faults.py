@@ -5,7 +5,13 @@ from __future__ import annotations
 from redis import exceptions as redis_errors
 
 from django_callcache.cache.breaker import Breaker
-from django_callcache.exceptions import RedisFault, RedisMisconfigured, RedisRefused, RedisUnavailable
+from django_callcache.exceptions import (
+    RedisFault,
+    RedisMisconfigured,
+    RedisRefused,
+    RedisUnavailable,
+    SyncError,
+)
 
 _REFUSALS = ("MISCONF", "NOREPLICAS", "OOM")
 _FAILOVER = ("READONLY", "MASTERDOWN", "CLUSTERDOWN")
@@ -72,6 +78,20 @@ def refuses_command(reply: redis_errors.ResponseError) -> bool:
 def is_demoted(reply: redis_errors.ResponseError) -> bool:
     """Tell whether the server that replied is no primary (any more)."""
     return isinstance(reply, redis_errors.ReadOnlyError) or _speaks_of(reply, ("READONLY",))
+
+
+def bared(error: RedisFault | SyncError) -> RedisFault | SyncError:
+    """Take the stack out of an error that a caller gets, and out of those behind it; messages stay.
+
+    What lies on it are packed commands and passwords, which error pages and mails would show.
+    """
+    behind: BaseException | None = error
+    seen: set[int] = set()
+    while behind is not None and id(behind) not in seen:
+        seen.add(id(behind))
+        behind.__traceback__ = None
+        behind = behind.__cause__ or behind.__context__
+    return error
 
 
 def may_repeat(error: BaseException) -> bool:

@@ -30,6 +30,7 @@ CHECKS = (
 )
 DEPLOY_CHECKS = (
     deploy.check_transport,
+    deploy.check_addresses,
     deploy.check_supabase_transport,
     deploy.check_secrets,
 )

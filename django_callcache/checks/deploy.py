@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core import checks
 
-from django_callcache.checks.subjects import THIS_MACHINE, our_caches, states, usable_settings
+from django_callcache.checks.subjects import THIS_MACHINE, Cache, our_caches, states, usable_settings
 
 
 def check_transport(**kwargs: Any) -> Iterator[checks.CheckMessage]:
@@ -34,6 +34,26 @@ def check_transport(**kwargs: Any) -> Iterator[checks.CheckMessage]:
                 hint="Remove ssl_cert_reqs=none, and name the authority by ssl_ca_certs.",
                 id="callcache.W103",
             )
+
+
+def check_addresses(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """No password stands where Django's error pages and mails show it."""
+    for cache in our_caches():
+        if any(
+            "@" in address and ":" in address.rpartition("@")[0].rpartition("//")[2]
+            for address in _addresses(cache)
+        ):
+            yield checks.Warning(
+                f'CACHES["{cache.alias}"]["LOCATION"] holds a password: error pages and mails show it.',
+                hint='State it as OPTIONS["PASSWORD"], which they hide, or read REDIS_URL by '
+                "django_callcache.conf.from_environment, which puts it there.",
+                id="callcache.W106",
+            )
+
+
+def _addresses(cache: Cache) -> Iterable[str]:
+    location = cache.params.get("LOCATION", "")
+    return map(str, location) if isinstance(location, list | tuple | set) else str(location).split(",")
 
 
 def check_supabase_transport(**kwargs: Any) -> Iterator[checks.CheckMessage]:
