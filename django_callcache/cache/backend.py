@@ -22,6 +22,7 @@ from django_callcache.cache.locks import AsyncLock, Lock
 from django_callcache.cache.near import NearCache, absent
 from django_callcache.cache.operations import Operations
 from django_callcache.cache.operations.base import MISSING
+from django_callcache.cache.operations.locks import LockOperations
 from django_callcache.cache.runtime import Runtime, runtime_of
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
 from django_callcache.codec import Codec, DictionaryRecords
@@ -244,7 +245,15 @@ class CallCache(RedisCache):
             thread_local: Whether a thread can give back only what it took itself.
         """
         name = self._value_keys.redis_key(key, version)
-        return Lock(lambda: self.blocking, name, timeout, sleep, blocking, blocking_timeout, thread_local)
+        return Lock(
+            lambda: self._lock_operations(self._runtime.blocking_io),
+            name,
+            timeout,
+            sleep,
+            blocking,
+            blocking_timeout,
+            thread_local,
+        )
 
     def alock(
         self,
@@ -258,7 +267,18 @@ class CallCache(RedisCache):
     ) -> AsyncLock:
         """The same for asyncio callers: its methods are awaited, and it is used by ``async with``."""
         name = self._value_keys.redis_key(key, version)
-        return AsyncLock(lambda: self.native, name, timeout, sleep, blocking, blocking_timeout, thread_local)
+        return AsyncLock(
+            lambda: self._lock_operations(self._runtime.async_io()),
+            name,
+            timeout,
+            sleep,
+            blocking,
+            blocking_timeout,
+            thread_local,
+        )
+
+    def _lock_operations(self, io: Io) -> LockOperations:
+        return LockOperations(self._runtime, io, self._value_keys)
 
     def __contains__(self, key: Key) -> bool:
         return self.has_key(key)

@@ -13,7 +13,7 @@ from typing import Any, Self
 from redis.exceptions import LockError
 
 from django_callcache.cache.drivers import run
-from django_callcache.cache.operations import Operations
+from django_callcache.cache.operations.locks import LockOperations
 
 
 class _LockSteps:
@@ -31,7 +31,7 @@ class _LockSteps:
 
     def __init__(
         self,
-        operations: Callable[[], Operations],
+        operations: Callable[[], LockOperations],
         redis_key: bytes,
         timeout: float | None,
         sleep: float,

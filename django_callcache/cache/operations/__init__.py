@@ -6,7 +6,6 @@ from django_callcache.cache.operations.batches import BatchOperations
 from django_callcache.cache.operations.collections import CollectionOperations
 from django_callcache.cache.operations.fills import FillOperations
 from django_callcache.cache.operations.lifetimes import LifetimeOperations
-from django_callcache.cache.operations.locks import LockOperations
 from django_callcache.cache.operations.numbers import NumberOperations
 from django_callcache.cache.operations.patterns import PatternOperations
 
@@ -20,6 +19,5 @@ class Operations(
     BatchOperations,
     PatternOperations,
     CollectionOperations,
-    LockOperations,
 ):
     """All operations of one alias over one driver."""
