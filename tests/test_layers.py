@@ -44,6 +44,7 @@ FLOORS = (
         "orm",
         "live",
         "doctor",
+        "acl",
         "watch",
     },
     {"apps", "views", "management", "migrations", "asgi"},

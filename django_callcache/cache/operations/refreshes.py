@@ -69,7 +69,9 @@ class RefreshOperations(ComputationOperations):
                 return value
         if near is not None and token is not None and may_keep and not stamps:
             # The copy ends when the refresh is due, so that somebody asks Redis then.
-            self._keep(near, key, wanted.redis_key, token, started, prefix, reply, value, left)
+            copy = self._copy(near, key, wanted.redis_key, started, prefix, reply, value, left)
+            if copy is not None:
+                near.fill((copy,), token)
         return value
 
     async def _asked_ahead(
