@@ -364,6 +364,22 @@ class CallCache(RedisCache):
         """What chooses the TTL of a key where its writer leaves the timeout open."""
         return self._runtime.prefixes.of(key).clock.policy
 
+    def jitter_of(self, key: str) -> float:
+        """Part of the TTL of a key that its policy takes off at random, at most."""
+        learner = self._runtime.prefixes.of(key).learner
+        return 0.0 if learner is None else learner.jitter
+
+    def read_learning(self) -> None:
+        """Learn now what TTL policies of all processes go by, instead of within a minute.
+
+        For programs that ask `explain_ttl` as soon as they start.
+
+        Raises:
+            redis.exceptions.RedisError: Redis did not answer, or refuses.
+        """
+        self._runtime.read_profile()
+        self._runtime.share_learning(with_all=True)
+
     @property
     def profile(self) -> HourlyProfile:
         """Gets of all processes by hour, as this process last read them: once a minute."""

@@ -98,7 +98,7 @@ class Learner:
         """Seconds that no answer exceeds."""
         self.bins: HourBins = hour_bins(parameters.time_zone)
         self._alex = policy if isinstance(policy, Alex) else None
-        self._jitter = jitter
+        self.jitter = jitter
         self._draw = draw
 
     def take(self, load: Load, profile: HourlyProfile) -> Verdict:
@@ -108,7 +108,7 @@ class Learner:
             Observation(now=load.now, profile=profile, estimate=self.estimate(record))
         )
         ttl_seconds = decision.ttl_seconds or 0.0
-        ttl_seconds -= ttl_seconds * self._jitter * self._draw()
+        ttl_seconds -= ttl_seconds * self.jitter * self._draw()
         return Verdict(decision, ttl_seconds, replace(record, expires_at=load.now + ttl_seconds))
 
     def explain(self, record: KeyRecord | None, now: float, profile: HourlyProfile) -> Decision:

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from django.core.management import CommandError, call_command
+
+RULES = {"row:": {"ttl": "adaptive"}, "stats:": {"ttl": 30}, "ever:": {"ttl": None}}
+
+
+@pytest.fixture
+def site(make_cache):
+    """A cache with a policy that learns, and with fixed TTLs."""
+    return make_cache(NEAR=False, RULES=RULES)
+
+
+def run(*keys, **options):
+    out = io.StringIO()
+    call_command("callcache_ttl", *keys, stdout=out, **options)
+    return out.getvalue()
+
+
+@pytest.mark.usefixtures("undisturbed")
+class TestCallcacheTtl:
+    def test_ttl__learning(self, site):
+        """The policy, what it goes by, its bounds, jitter and answer are told."""
+        site.set("row:1", "a")
+        (line,) = run("row:1", as_json=True).splitlines()
+        facts = json.loads(line)
+        assert (facts["policy"], facts["prefix"], facts["jitter"]) == ("adaptive", "row:", 0.1)
+        assert facts["terms"]["observations"] == 0
+        assert 0 < facts["left_seconds"] <= facts["ttl_seconds"] <= 3600
+        text = run("row:1")
+        assert "less up to 10% at random" in text
+        assert "0 of 10 reloads seen" in text
+
+    def test_ttl__what_others_learnt(self, site, make_cache):
+        """A process that has just started answers by what all have learnt."""
+        learner = site._runtime._learners["row:"]
+        for _ in range(40):
+            learner.tables.observed(1.8e9, 1.8e9, learner.bins)
+        site._runtime.share_learning()
+        make_cache(NEAR=False, RULES=RULES)
+        facts = json.loads(run("row:1", as_json=True))
+        assert facts["terms"]["observations"] == 40
+        assert {"frailty", "eta", "changes_an_hour", "wanted", "max_ttl"} <= facts["terms"].keys()
+
+    @pytest.mark.parametrize(("key", "seconds"), [("stats:1", 30), ("ever:1", None)])
+    def test_ttl__fixed(self, site, key, seconds):
+        """A fixed TTL is told as what it is."""
+        facts = json.loads(run(key, as_json=True))
+        assert (facts["policy"], facts["ttl_seconds"], facts["jitter"]) == ("fixed", seconds, 0)
+
+    def test_ttl__several_keys(self, site):
+        """Each key has its own line."""
+        keys = [json.loads(line)["key"] for line in run("stats:1", "row:1", as_json=True).splitlines()]
+        assert keys == ["stats:1", "row:1"]
+        assert run("ever:1").count("never expires") == 1
+
+    def test_ttl__unknown_alias(self, site):
+        """An alias that is none is wrong usage."""
+        with pytest.raises(CommandError) as refused:
+            run("row:1", alias="gone")
+        assert refused.value.returncode == 2
+
+    def test_ttl__redis_down(self, make_cache):
+        """Without Redis there is no answer."""
+        make_cache("redis://127.0.0.1:1/0", NEAR=False, RULES=RULES)
+        with pytest.raises(CommandError, match="Redis failed") as refused:
+            run("row:1")
+        assert refused.value.returncode == 1
