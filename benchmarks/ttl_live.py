@@ -1,7 +1,7 @@
 """TTL policies on the sample project: a real Redis, a real database, rows that change, time compressed.
 
-    python -m benchmarks.ttl_live                     # eight hours in four minutes
-    python -m benchmarks.ttl_live --hours 24 --factor 60
+    python -m benchmarks.ttl_live                     # eight hours in eight minutes
+    python -m benchmarks.ttl_live --hours 4 --factor 20
 
 Calls are recorded past the cache, as another system would; each changes its campaign, its contact and,
 while it lasts, its own row. Screens read campaigns, contacts and calls through one cache for each policy, all
@@ -308,7 +308,7 @@ def _options() -> argparse.Namespace:
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--hours", type=float, default=8.0, help="hours of traffic")
-    parser.add_argument("--factor", type=float, default=120.0, help="how much faster time goes")
+    parser.add_argument("--factor", type=float, default=60.0, help="how much faster time goes")
     parser.add_argument("--seed", type=int, default=7, help="of the schedule")
     return parser.parse_args()
 

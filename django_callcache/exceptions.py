@@ -82,6 +82,10 @@ class LoaderTimeout(CallCacheError, TimeoutError):
     """A loader took longer than ``hard_timeout``, without a stale value; it goes on in the background."""
 
 
+class TraceRefused(CallCacheError):
+    """There is nothing to simulate TTL policies on; the message says why."""
+
+
 class SyncError(CallCacheError):
     """Something between this cache and its remote store went wrong."""
 

@@ -369,6 +369,14 @@ class CallCache(RedisCache):
         learner = self._runtime.prefixes.of(key).learner
         return 0.0 if learner is None else learner.jitter
 
+    def changes_an_hour(self) -> dict[str, float]:
+        """How often a key of a prefix changes, on average, where its TTL policy has learnt that."""
+        return {
+            name: rate * 3600
+            for name, learner in self._runtime.learners().items()
+            if (rate := learner.tables.changes_a_second) is not None
+        }
+
     def read_learning(self) -> None:
         """Learn now what TTL policies of all processes go by, instead of within a minute.
 

@@ -178,6 +178,10 @@ class Runtime:
         hasher.update(payload)
         return hasher.digest()[:DIGEST_BYTES]
 
+    def learners(self) -> dict[str, Learner]:
+        """What learns, by prefix."""
+        return dict(self._learners)
+
     def share_learning(self, *, with_all: bool = False) -> None:
         """Hand over what TTL policies have learnt here since the last time, and learn what others have.
 
@@ -331,7 +335,7 @@ class Runtime:
         """The one learner of a name: a rule's keys may be found by several of our prefixes."""
         if name not in self._learners:
             parameters = parameters_of(self.settings.ttl, rule)
-            tables = ChangeTables(parameters.eta, is_shared=True)
+            tables = ChangeTables(parameters.eta, parameters.peak_ttl, is_shared=True)
             jitter = self.settings.ttl.jitter
             self._learners[name] = Learner(policy, parameters, jitter=jitter, tables=tables)
         return self._learners[name]

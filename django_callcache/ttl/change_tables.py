@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from django_callcache.ttl.estimate import BUCKETS, SEASONS, Baseline
 from django_callcache.ttl.hour_bins import HourBins
+from django_callcache.ttl.policy import PEAK_TTL
 from django_callcache.ttl.profile import HOUR
 
 CHANGES = 0
@@ -28,10 +29,8 @@ HALVED_EVERY = 4000
 """Reloads."""
 SEASON_HOURS = 28 * 24
 """Hours that changes are remembered for: four of each hour of the week."""
-PRIOR_HITS_SECONDS = 1800.0
-"""The TTL for which the prior is made: the specification's in peak hours."""
-PRIOR_GAP = 600.0
-"""Seconds between two reads of a key, as long as nothing is known."""
+PRIOR_GAP = 1 / 3
+"""Part of the first TTL that lies between two reads of a key, as long as nothing is known."""
 
 _BUCKET_PRIOR = 2.0
 """Changes that the overall rate counts for in each age bucket."""
@@ -54,12 +53,14 @@ class ChangeTables:
     """The sums of one prefix. Any number of threads may share one.
 
     Args:
-        eta: Makes the prior: as long as nothing is known, `adaptive` is to answer about half an hour.
+        eta: What a stale read costs, in loads.
+        first_ttl: Seconds that `adaptive` is to answer about, as long as nothing is known.
         is_shared: Whether somebody merges the growth into the sums of all processes, and halves those.
     """
 
-    def __init__(self, eta: float, *, is_shared: bool = False) -> None:
-        self._prior = min(1.0, 0.5 / eta) / PRIOR_HITS_SECONDS
+    def __init__(self, eta: float, first_ttl: float = PEAK_TTL, *, is_shared: bool = False) -> None:
+        self._prior = min(1.0, 0.5 / eta) / first_ttl
+        self._prior_gap = first_ttl * PRIOR_GAP
         self._is_shared = is_shared
         self._merged = [0.0] * SUMS
         self._merged_hours: dict[int, float] = {}
@@ -81,9 +82,15 @@ class ChangeTables:
         return self._merged[UNSAFE] + self.added[UNSAFE] > 0
 
     @property
+    def changes_a_second(self) -> float | None:
+        """How often a key changes, over all ages and hours; None where nothing is known."""
+        exposure = self._sum(ALL_EXPOSURE)
+        return self._sum(ALL_CHANGES) / exposure if exposure else None
+
+    @property
     def mean_gap(self) -> float:
         """Seconds from an expiry to the next read, over the keys."""
-        return (PRIOR_GAP + self._sum(GAP_SECONDS)) / (1.0 + self._sum(GAPS))
+        return (self._prior_gap + self._sum(GAP_SECONDS)) / (1.0 + self._sum(GAPS))
 
     @property
     def mean_log_ttl(self) -> float | None:

@@ -93,7 +93,7 @@ class Learner:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.policy = policy
-        self.tables = ChangeTables(parameters.eta) if tables is None else tables
+        self.tables = ChangeTables(parameters.eta, parameters.peak_ttl) if tables is None else tables
         self.longest = parameters.max_ttl
         """Seconds that no answer exceeds."""
         self.bins: HourBins = hour_bins(parameters.time_zone)
