@@ -231,7 +231,9 @@ class ComputationOperations(EntryOperations):
         px = self._px(prefix, context.timeout)
         if px is None or not claim.lease:
             return Landing(value, blob, await self._release(wanted.redis_key, claim))
-        px, after = await self._life(prefix, context.timeout, px, wanted.redis_key, value, blob)
+        px, after = await self._life(
+            prefix, context.timeout, px, wanted.redis_key, value, blob, is_reload=True
+        )
         px = _shortened(px, context.options.jitter)
         try:
             reply = await self._fill(wanted, claim, px, blob, context, elapsed, after)

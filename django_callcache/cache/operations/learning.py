@@ -67,7 +67,15 @@ class LearningOperations(OperationsBase):
         return prefix.learner.explain(known.record, known.now, self._runtime.profile)
 
     async def _life(
-        self, prefix: Prefix, timeout: Any, px: bytes, redis_key: bytes, value: object, blob: bytes
+        self,
+        prefix: Prefix,
+        timeout: Any,
+        px: bytes,
+        redis_key: bytes,
+        value: object,
+        blob: bytes,
+        *,
+        is_reload: bool = False,
     ) -> tuple[bytes, Sequence[bytes]]:
         """Milliseconds that an entry written now may live, and the commands that go behind its write.
 
@@ -78,10 +86,11 @@ class LearningOperations(OperationsBase):
             redis_key: Where the entry will lie.
             value: Of the entry.
             blob: The value as encoded.
+            is_reload: Whether it was computed anew, rather than written by somebody who knew it had changed.
         """
         if prefix.learner is not None and timeout is DEFAULT_TIMEOUT:
             for known in await self._remembered([redis_key]):
-                return self._taken(prefix, redis_key, value, blob, known)
+                return self._taken(prefix, redis_key, value, blob, known, is_reload=is_reload)
         return px, ()
 
     def _longest(self, prefix: Prefix, timeout: Any, px: bytes) -> bytes:
@@ -114,16 +123,23 @@ class LearningOperations(OperationsBase):
         ]
 
     def _taken(
-        self, prefix: Prefix, redis_key: bytes, value: object, blob: bytes, known: Remembered
+        self,
+        prefix: Prefix,
+        redis_key: bytes,
+        value: object,
+        blob: bytes,
+        known: Remembered,
+        *,
+        is_reload: bool = False,
     ) -> tuple[bytes, Sequence[bytes]]:
         """Learn from a write; see `_life`."""
         learner, rule = prefix.learner, prefix.rule
         assert learner is not None  # noqa: S101
         previous, removed_at, is_lost = known.record, known.removed_at, False
         if previous is not None and removed_at is None:
-            if known.exists:
+            if known.exists and not is_reload:
                 removed_at = known.now  # overwritten, by somebody who knows the value
-            else:
+            elif not known.exists:
                 is_lost = known.now < previous.expires_at - EARLY_SECONDS
         load = Load(
             now=known.now,
@@ -135,14 +151,15 @@ class LearningOperations(OperationsBase):
         )
         verdict = learner.take(load, self._runtime.profile)
         px = milliseconds(verdict.ttl_seconds)
-        return px, self._kept(self._internal.side(redis_key), verdict.record, int(px))
+        grace = max(GRACE_MS, int(prefix.filling.grace * 1000), int(px))
+        return px, self._kept(self._internal.side(redis_key), verdict.record, int(px) + grace)
 
-    def _kept(self, side: bytes, record: KeyRecord, px: int) -> Sequence[bytes]:
+    def _kept(self, side: bytes, record: KeyRecord, lasts_ms: int) -> Sequence[bytes]:
         """Commands that remember a load for longer than its value lives."""
         return (
             commands.command("HSET", side, ESTIMATE, record.pack()),
             commands.command("HDEL", side, REMOVED),
-            commands.pexpire(side, b"%d" % (px + max(GRACE_MS, px))),
+            commands.pexpire(side, b"%d" % lasts_ms),
         )
 
     def _removal(self, prefix: Prefix, redis_key: bytes) -> Sequence[bytes]:

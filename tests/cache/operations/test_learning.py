@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from django_callcache.cache.operations.learning import Remembered
 from django_callcache.ttl import KeyRecord
 from django_callcache.ttl.change_tables import ALL_CHANGES, ALL_EXPOSURE, OBSERVATIONS
 from tests.cache.conftest import APP
@@ -152,6 +153,18 @@ class TestLearning:
         remember(learning, redis_client, "row:1", "a", expired=-500)
         await learning.set("row:1", "b")
         assert (sums_of(learning)[OBSERVATIONS], sums_of(learning)[ALL_CHANGES]) == (1, 0)
+
+    @pytest.mark.parametrize(("is_reload", "changes"), [(True, 1), (False, 0)])
+    def test_taken__live_value(self, make_cache, is_reload, changes):
+        """A value computed anew before its end tells of a change; who writes over it has dealt with it."""
+        cache = make_cache(NEAR=False, RULES={"row:": RULE})
+        prefix = cache._runtime.prefixes.of("row:1")
+        record = KeyRecord(1000.0, 2000.0, 1000.0, False, b"12345678")
+        known = Remembered(1500.0, record, exists=True)
+        blob = prefix.codec.encode("b", b"t:1:row:1")
+        cache.blocking._taken(prefix, b"t:1:row:1", "b", blob, known, is_reload=is_reload)
+        assert prefix.learner.tables.added[ALL_CHANGES] == changes
+        assert prefix.learner.tables.added[OBSERVATIONS] == 1
 
     async def test_set__evicted(self, learning, redis_client):
         """Nothing is learnt where a value vanished before its time and nobody said when."""
