@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_callcache.checks import register_checks
 from django_callcache.orm.receivers import read_rules
+from django_callcache.orm.sources import register_sources
 
 
 class CallCacheConfig(AppConfig):
@@ -21,6 +22,7 @@ class CallCacheConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks, listen to models that have rules; join django-prometheus, where it is."""
         register_checks()
+        register_sources()
         read_rules()
         if apps.is_installed("django_prometheus"):
             import_string("django_callcache.metrics.join_django_prometheus")()

@@ -24,6 +24,7 @@ from django_callcache.conf import (
     CacheOptions,
     ChannelSettings,
     InvalidationRule,
+    ModelSource,
     PrefixRule,
     Settings,
 )
@@ -42,6 +43,7 @@ DECIDED_ELSEWHERE = {
     ("TtlSettings", "peak_ttl"): "`1800.0`, or `DEFAULT_TTL` if that is less",
     ("Settings", "secrets"): "`SECRET_KEY`, `SECRET_KEY_FALLBACKS`",
     ("Settings", "invalidate"): "`{}`",
+    ("ModelSource", "model"): "needed",
     ("CacheOptions", "alias"): "the alias",
     ("CacheOptions", "rules"): "`{}`",
     ("AlertSettings", "rules"): "`{}`: all as shipped",
@@ -90,6 +92,7 @@ def reference() -> str:
         section('CALLCACHE["ALERTS"]["CHANNELS"][name]', ChannelSettings),
         section(OPTIONS, CacheOptions),
         section(f'{OPTIONS}["RULES"][prefix]', PrefixRule, spell=str.lower),
+        section(f'{OPTIONS}["RULES"][prefix]["source"]', ModelSource, spell=str.lower),
     ]
     rows = [f"| `{name}` | {default} | {setting} |\n" for name, default, setting in variables()]
     return Template(TEMPLATE.read_text()).substitute(sections="".join(sections), variables="".join(rows))
@@ -129,7 +132,7 @@ def field_texts(kind: type[Any]) -> dict[str, str]:
 
 def type_in_words(hint: Any, name: str = "") -> str:
     """What a value may be."""
-    if name in ("rules", "invalidate", "channels"):
+    if name in ("rules", "invalidate", "channels", "source"):
         return "dict"
     if get_origin(hint) is Annotated:
         base, *marks = get_args(hint)

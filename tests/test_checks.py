@@ -437,6 +437,38 @@ class TestInvalidation:
         assert ids(settings={"INVALIDATE": ["crm.Campaign"]}) == ["E001"]
 
 
+class TestSources:
+    """``source`` of a rule."""
+
+    @pytest.mark.parametrize(
+        ("source", "found", "words"),
+        [
+            ("crm.Campaign", [], ""),
+            ({"model": "crm.Campaign", "fields": ["name"], "by": "id"}, [], ""),
+            ({"model": "crm.Campaign", "record": "testproject.crm.records.campaign_record"}, [], ""),
+            ("crm.Campain", ["E025"], "Did you mean 'crm.Campaign'?"),
+            ({"model": "crm.Campaign", "fields": ["nam"]}, ["E025"], "Did you mean 'name'?"),
+            ({"model": "crm.Campaign", "by": "name"}, ["E025"], "is not unique"),
+            ({"model": "crm.Campaign", "record": "testproject.crm.records.nobody"}, ["E025"], "nobody"),
+            ("Campaign", ["E002"], "'crm.Campaign'"),
+            ({"modle": "crm.Campaign"}, ["E002"], "Did you mean 'MODEL'?"),
+            ({"fields": ["name"]}, ["E002"], "its model too"),
+            ({"model": "crm.Campaign", "record": "f"}, ["E002"], "the dotted path"),
+        ],
+    )
+    def test_check_sources(self, source, found, words):
+        """What records are said to come from is there; a message names the nearest, or the cure."""
+        errors = messages({"default": alias(own={"RULES": {"campaign:": {"source": source}}})})
+        assert [error.id.removeprefix("callcache.") for error in errors] == found
+        assert all(words in error.msg for error in errors)
+
+    def test_check_sources__synced(self):
+        """A prefix has one origin."""
+        rules = {"campaign:": {"source": "crm.Campaign", "sync": "lww"}}
+        settings = {"SYNC": {"NAMESPACE": "n", "REMOTE": "supabase"}}
+        assert ids({"default": alias(own={"RULES": rules})}, settings) == ["E024"]
+
+
 class TestUnreadable:
     @pytest.mark.parametrize("check", [*CHECKS, *DEPLOY_CHECKS])
     def test_check__everything_wrong(self, check):

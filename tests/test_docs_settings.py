@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from django_callcache.conf import CacheOptions, InvalidationRule, PrefixRule, Settings
+from django_callcache.conf import CacheOptions, InvalidationRule, ModelSource, PrefixRule, Settings
 from django_callcache.conf.environment import SETTINGS
 from django_callcache.conf.parsing import setting_types
 
@@ -40,7 +40,9 @@ class TestReference:
         assert generate(script).returncode == 0
         assert (tmp_path / "settings.md").read_text() == PAGE
 
-    @pytest.mark.parametrize("kind", [Settings, *SECTIONS, InvalidationRule, CacheOptions, PrefixRule])
+    @pytest.mark.parametrize(
+        "kind", [Settings, *SECTIONS, InvalidationRule, ModelSource, CacheOptions, PrefixRule]
+    )
     def test_reference__every_setting(self, kind):
         """Each setting has a row with what it does."""
         for name in setting_types(kind):

@@ -24,6 +24,7 @@ CHECKS = (
     learning.check_rules,
     invalidation.check_models,
     invalidation.check_caches,
+    invalidation.check_sources,
     sync.check_sync,
     sync.check_strategies,
     sync.check_remote,

@@ -1,4 +1,4 @@
-"""Checks of what changes of models make stale."""
+"""Checks of what changes of models make stale, and of models that records come from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_callcache.checks.subjects import our_caches, usable_settings
 from django_callcache.conf import InvalidationRule
 from django_callcache.orm.rules import find_model, require_cache, require_columns
+from django_callcache.orm.sources import ModelLoader
 
 
 def check_models(**kwargs: Any) -> Iterator[checks.CheckMessage]:
@@ -51,6 +52,29 @@ def check_caches(**kwargs: Any) -> Iterator[checks.CheckMessage]:
                     f"{where} deletes {template.text!r}, whose prefix has sync: so would the remote store.",
                     hint="Write the new record where the row is saved, or take sync from the prefix.",
                     id="callcache.E023",
+                )
+
+
+def check_sources(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """Records can be read from where rules say that they come from."""
+    for cache in our_caches():
+        for rule in cache.options.rules:
+            if rule.source is None:
+                continue
+            where = f'CACHES["{cache.alias}"]["OPTIONS"]["CALLCACHE"]["RULES"]["{rule.prefix}"]'
+            if rule.sync is not None:
+                yield checks.Error(
+                    f"{where} has sync and source: its entries would have two origins.",
+                    hint="Keep source where rows of the model are the records, else sync.",
+                    id="callcache.E024",
+                )
+            try:
+                ModelLoader(rule.source).require_record()
+            except ImproperlyConfigured as error:
+                yield checks.Error(
+                    f"{where}: source: {error}",
+                    hint="Until it is mended, load() knows no record of the prefix.",
+                    id="callcache.E025",
                 )
 
 

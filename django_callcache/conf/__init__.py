@@ -34,6 +34,7 @@ from django_callcache.conf.environment import Environment, from_environment
 from django_callcache.conf.invalidation_rules import InvalidationRule
 from django_callcache.conf.parsing import UNSET, Unset
 from django_callcache.conf.redis_urls import as_redis_url
+from django_callcache.conf.sources import ModelSource
 from django_callcache.conf.ttl_parameters import parameters_of
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Environment",
     "InvalidationRule",
     "MetricsSettings",
+    "ModelSource",
     "PrefixRule",
     "RetentionSettings",
     "Settings",

@@ -32,6 +32,7 @@ from django_callcache.conf.parsing import (
     setting_types,
     wrong,
 )
+from django_callcache.conf.sources import ModelSource, read_source
 from django_callcache.ttl import POLICIES
 
 OWN_OPTIONS = "CALLCACHE"
@@ -147,6 +148,11 @@ class PrefixRule:
     jitter: Annotated[float, Bounds(at_least=0, at_most=0.9)] = 0.0
     """Part of a computed value's TTL that is taken off at random, so that values made together do not end
     together. It does not change a timeout that the caller gives."""
+    source: Annotated[ModelSource | None, ReadBy(read_source)] = None
+    """Where the records come from that `load` returns: a model, such as "crm.Campaign", or a dict with more
+    about it. A change of a row deletes its record."""
+    absent_ttl: Amount = 30.0
+    """Seconds for which `load` remembers that a record does not exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ deleted row by row, which costs more.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.apps import apps
@@ -15,10 +16,11 @@ from django.core.signals import setting_changed
 from django.db.models import Model, signals
 from django.dispatch import receiver
 
-from django_callcache.conf import SOURCES, get_settings
+from django_callcache.conf import SOURCES, InvalidationRule, get_settings
 from django_callcache.conf.invalidation_rules import make_rule
 from django_callcache.orm.publication import publish_on_commit
-from django_callcache.orm.rules import Row, found, rules
+from django_callcache.orm.rules import ModelRule, Row, found, rules
+from django_callcache.orm.sources import register_sources, stale_by, stated_sources
 
 logger = logging.getLogger(__name__)
 
@@ -45,17 +47,24 @@ def invalidates(model: type[Model], **stated: Any) -> None:
 
 def read_rules() -> None:
     """Let the rules of the settings hold. A wrong one is logged and left out; a system check reports it."""
-    stated = []
+    rules.state(_usable(_stated_rules()))
+    connect()
+
+
+def _stated_rules() -> Iterator[InvalidationRule]:
     try:
-        for rule in get_settings().invalidate:
-            try:
-                stated.append(found(rule))
-            except ImproperlyConfigured as error:
-                logger.error("invalidate=%s left out: %s", rule.model, error)
+        yield from get_settings().invalidate
     except ImproperlyConfigured as error:
         logger.error("no rules of INVALIDATE: %s", error)
-    rules.state(stated)
-    connect()
+    yield from (stale_by(prefix, source, alias) for alias, prefix, source in stated_sources())
+
+
+def _usable(stated: Iterable[InvalidationRule]) -> Iterator[ModelRule]:
+    for rule in stated:
+        try:
+            yield found(rule)
+        except ImproperlyConfigured as error:
+            logger.error("invalidate=%s left out: %s", rule.model, error)
 
 
 def connect() -> None:
@@ -90,6 +99,7 @@ def _listen_to_new(sender: type[Model], **kwargs: Any) -> None:
 @receiver(setting_changed, dispatch_uid=__name__)
 def _read_again(*, setting: str, **kwargs: Any) -> None:
     if setting in SOURCES:
+        register_sources()
         read_rules()
 
 
