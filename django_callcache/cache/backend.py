@@ -150,6 +150,8 @@ class CallCache(RedisCache):
     get_or_set, aget_or_set = faces(Operations.get_or_set)
     get_for_fill, aget_for_fill = faces(Operations.get_for_fill)
     fill, afill = faces(Operations.fill)
+    load, aload = faces(Operations.load)
+    load_many, aload_many = faces(Operations.load_many)
     delete, adelete = faces(Operations.delete)
     touch, atouch = faces(Operations.touch)
     has_key, ahas_key = faces(Operations.has_key)

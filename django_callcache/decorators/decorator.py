@@ -10,6 +10,7 @@ from asgiref.sync import iscoroutinefunction
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.exceptions import ImproperlyConfigured
 
+from django_callcache.cache.filling import FillOptions
 from django_callcache.conf import UNSET, Unset
 from django_callcache.decorators.call_keys import CallKeys
 from django_callcache.decorators.members import CachedCoroutine, CachedFunction, OfClass, OfNobody
@@ -51,8 +52,15 @@ def cached(
     ttl: float | timedelta | Unset | None = UNSET,
     key: str | Callable[..., str] | None = None,
     exclude: Sequence[str] = (),
+    condition: Callable[[Any], bool] | None = None,
     alias: str = "default",
     version: int | None = None,
+    grace: float | None = None,
+    refresh_ahead: float | None = None,
+    soft_timeout: float | None = None,
+    hard_timeout: float | None = None,
+    lock_timeout: float | None = None,
+    jitter: float | None = None,
 ) -> Decorator:
     """Keep a function's results, by its arguments.
 
@@ -67,13 +75,35 @@ def cached(
         key: Where a result is kept: a text with parameters in braces, ``"campaign:{campaign_id}"``,
             or a callable that takes the arguments. Left out, the function's name and its arguments.
         exclude: Parameters that the result does not depend on, such as a token or the object of a method.
+        condition: Takes a result and tells whether it is kept. Left out, all are.
         alias: Of the cache.
         version: Of the keys; left out, the alias's ``VERSION``.
+        grace: Seconds after its end for which a result may be served stale. This and what follows is
+            documented at `PrefixRule`, whose fields of the same names are the defaults.
+        refresh_ahead: How eagerly a result is computed anew before its end.
+        soft_timeout: Seconds to wait for the function where there is a stale result.
+        hard_timeout: Seconds to wait for the function in any case.
+        lock_timeout: Seconds after which the function is taken to hang.
+        jitter: Part of the TTL that is taken off at random.
 
     Raises:
         ImproperlyConfigured: An option cannot be.
     """
-    storing = Storing(alias=alias, timeout=_timeout(ttl), version=version)
+    filling = {
+        "grace": grace,
+        "refresh_ahead": refresh_ahead,
+        "soft_timeout": soft_timeout,
+        "hard_timeout": hard_timeout,
+        "lock_timeout": lock_timeout,
+        "jitter": jitter,
+    }
+    storing = Storing(
+        alias=alias,
+        timeout=_timeout(ttl),
+        version=version,
+        condition=condition,
+        filling=_checked({name: value for name, value in filling.items() if value is not None}),
+    )
 
     def make(function: Any) -> Any:
         inner = getattr(function, "__func__", function)
@@ -88,6 +118,14 @@ def cached(
         return OfNobody(made) if isinstance(function, staticmethod) else made
 
     return make
+
+
+def _checked(filling: dict[str, float]) -> dict[str, float]:
+    try:
+        FillOptions().changed(**filling)
+    except (ValueError, TypeError) as error:
+        raise ImproperlyConfigured(f"cached(): {error}") from error
+    return filling
 
 
 def _timeout(ttl: object) -> Any:

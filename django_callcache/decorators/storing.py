@@ -1,16 +1,17 @@
-"""How the results of ``cached()`` are kept: in which cache, for how long."""
+"""How the results of ``cached()`` are kept: in which cache, for how long, and whether at all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 
 from django_callcache.cache import CallCache
+from django_callcache.cache.filling import FillContext
 from django_callcache.decorators.call_keys import CallKeys
 
 MISSING: Any = object()
@@ -22,13 +23,19 @@ class Call:
     def __init__(
         self, function: Callable[..., Any], keys: CallKeys, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> None:
-        self.run = partial(function, *args, **kwargs)
+        self._function = function
         self._keys = keys
+        self._args = args
+        self._kwargs = kwargs
 
     @cached_property
     def key(self) -> str:
         """Where its result is kept."""
-        return self._keys.of(self.run.args, self.run.keywords)
+        return self._keys.of(self._args, self._kwargs)
+
+    def run(self) -> Any:
+        """Call the function; what a coroutine function returns is to be awaited."""
+        return self._function(*self._args, **self._kwargs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,10 @@ class Storing:
     timeout: Any
     """Seconds, None for ever, or Django's mark for the cache's own choice."""
     version: int | None
+    condition: Callable[[Any], bool] | None
+    """Tells which results are kept; None: all."""
+    filling: Mapping[str, float]
+    """Keyword arguments of ``get_or_set``."""
 
     @property
     def _cache(self) -> BaseCache:
@@ -49,26 +60,40 @@ class Storing:
 
     def result(self, call: Call) -> Any:
         """The result that is kept, else the call's."""
-        return self._cache.get_or_set(call.key, call.run, self.timeout, self.version)
+        cache = self._cache
+        if not isinstance(cache, CallCache):
+            value = cache.get(call.key, MISSING, self.version)
+            return self.refreshed(call) if value is MISSING else value
+
+        def compute(context: FillContext) -> Any:
+            return self._considered(call.run(), context)
+
+        return cache.get_or_set(call.key, compute, self.timeout, self.version, **self.filling)
 
     async def aresult(self, call: Call) -> Any:
         """The same for a coroutine function."""
         cache = self._cache
-        if isinstance(cache, CallCache):
-            return await cache.aget_or_set(call.key, call.run, self.timeout, self.version)
-        value = await cache.aget(call.key, MISSING, self.version)
-        return await self.arefreshed(call) if value is MISSING else value
+        if not isinstance(cache, CallCache):
+            value = await cache.aget(call.key, MISSING, self.version)
+            return await self.arefreshed(call) if value is MISSING else value
+
+        async def compute(context: FillContext) -> Any:
+            return self._considered(await call.run(), context)
+
+        return await cache.aget_or_set(call.key, compute, self.timeout, self.version, **self.filling)
 
     def refreshed(self, call: Call) -> Any:
         """The call's result, kept over what was there."""
         value = call.run()
-        self._cache.set(call.key, value, self.timeout, self.version)
+        if self._is_kept(value):
+            self._cache.set(call.key, value, self.timeout, self.version)
         return value
 
     async def arefreshed(self, call: Call) -> Any:
         """The same for a coroutine function."""
         value = await call.run()
-        await self._cache.aset(call.key, value, self.timeout, self.version)
+        if self._is_kept(value):
+            await self._cache.aset(call.key, value, self.timeout, self.version)
         return value
 
     def get(self, call: Call) -> Any:
@@ -86,3 +111,12 @@ class Storing:
     async def adelete(self, call: Call) -> bool:
         """The same for asyncio."""
         return await self._cache.adelete(call.key, self.version)
+
+    def _is_kept(self, value: Any) -> bool:
+        return self.condition is None or self.condition(value)
+
+    def _considered(self, value: Any, context: FillContext) -> Any:
+        """A result, which is not kept where the condition says so."""
+        if not self._is_kept(value):
+            context.skip()
+        return value

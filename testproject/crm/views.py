@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
+from django_callcache.decorators import cached
 from django_callcache.exceptions import CallCacheError
 from django_callcache.service import CacheService
 from testproject.crm.forms import CallForm
@@ -47,7 +48,7 @@ def call(request: HttpRequest, pk: int) -> HttpResponse:
 @require_GET
 def campaign_stats(request: HttpRequest, pk: int) -> HttpResponse:
     """Answer with figures over a campaign's calls, at most 30 s old: the rule of ``stats:``."""
-    return JsonResponse(cache.get_or_set(f"stats:{pk}", lambda: _stats(pk)))
+    return JsonResponse(figures(pk))
 
 
 @require_GET
@@ -96,7 +97,13 @@ def _cached(key: str, load: Callable[[], Record]) -> Record:
     return record
 
 
-def _stats(pk: int) -> Record:
+@cached(key="stats:{pk}")
+def figures(pk: int) -> Record:
+    """Return figures over a campaign's calls.
+
+    Raises:
+        Http404: There is no such campaign.
+    """
     return get_object_or_404(Campaign, pk=pk).calls.aggregate(
         calls=Count("pk"),
         subscriptions=Count("pk", filter=Q(subscribed=True)),

@@ -7,6 +7,8 @@ import functools
 import inspect
 import pickle
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_callcache.decorators import cached
 from testproject.crm.models import Campaign
+from tests.cache.waiting import wait_until
 
 HERE = __name__
 calls = []
@@ -355,6 +358,86 @@ class TestTtl:
 
         record(1)
         assert 0 < caches["default"].ttl("campaign:1") <= 30
+
+
+class TestComputing:
+    def test_call__at_once(self):
+        """Threads that want one result at once have it computed once."""
+        everybody = threading.Barrier(8)
+
+        def ask(_):
+            everybody.wait(30)
+            return figures(7)
+
+        with ThreadPoolExecutor(8) as pool:
+            assert {result["call"] for result in pool.map(ask, range(8))} == {1}
+        assert len(calls) == 1
+
+    async def test_call__tasks_at_once(self):
+        """So do tasks."""
+        results = await asyncio.gather(*(afigures(7) for _ in range(8)))
+        assert {result["call"] for result in results} == {1}
+
+    def test_call__invalidated_meanwhile(self):
+        """A result that is invalidated while it is computed is returned, and not kept."""
+
+        @cached(key="overtaken:{number}")
+        def overtaken(number):
+            caches["default"].delete(f"overtaken:{number}")
+            return number
+
+        assert overtaken(1) == 1
+        assert "overtaken:1" not in caches["default"]
+
+    def test_condition(self):
+        """A result that the condition refuses is returned, and not kept, nor does it replace one that is."""
+        answers = iter([[], [1], []])
+
+        @cached(key="some", condition=bool)
+        def some():
+            return next(answers)
+
+        assert some() == []
+        assert "some" not in caches["default"]
+        assert some() == some() == [1]
+        assert some.refresh() == []
+        assert some() == [1]
+
+    async def test_condition__coroutine(self):
+        """The same for a coroutine function, and in another backend."""
+        for alias in ("default", "local"):
+            answers = iter([0, 1, 0])
+
+            @cached(key="some", condition=bool, alias=alias)
+            async def some(answers=answers):
+                return next(answers)
+
+            assert [await some(), await some(), await some()] == [0, 1, 1], alias
+            assert await some.arefresh() == 0
+            assert await some.aget() == 1
+
+    def test_grace(self):
+        """Within its grace an old result is served where the function fails."""
+        failing = []
+
+        @cached(key="stale", ttl=0.05, grace=60)
+        def stale():
+            if failing:
+                raise LookupError
+            return "old"
+
+        assert stale() == "old"
+        failing.append(True)
+        wait_until(lambda: "stale" not in caches["default"])
+        assert stale() == "old"
+
+    @pytest.mark.parametrize(
+        ("option", "words"), [({"grace": -1}, "grace is -1"), ({"jitter": 2}, "jitter is 2")]
+    )
+    def test_options__wrong(self, option, words):
+        """An option that cannot be is refused when the function is decorated."""
+        with pytest.raises(ImproperlyConfigured, match=words):
+            cached(**option)
 
 
 class TestCoroutine:

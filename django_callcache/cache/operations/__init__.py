@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from django_callcache.cache.operations.batches import BatchOperations
 from django_callcache.cache.operations.collections import CollectionOperations
-from django_callcache.cache.operations.fills import FillOperations
 from django_callcache.cache.operations.lifetimes import LifetimeOperations
+from django_callcache.cache.operations.loads import LoadOperations
+from django_callcache.cache.operations.locks import LockOperations
 from django_callcache.cache.operations.numbers import NumberOperations
 from django_callcache.cache.operations.patterns import PatternOperations
 
@@ -15,8 +15,7 @@ __all__ = ["Operations"]
 class Operations(
     NumberOperations,
     LifetimeOperations,
-    FillOperations,
-    BatchOperations,
+    LoadOperations,
     PatternOperations,
     CollectionOperations,
 ):
