@@ -160,7 +160,41 @@ class TestFunction:
             figures()
         with pytest.raises(TypeError, match="unexpected keyword argument 'yaer'"):
             figures(7, yaer=1)
+        with pytest.raises(TypeError, match="multiple values for argument 'campaign_id'"):
+            figures(7, campaign_id=7)
+        with pytest.raises(TypeError, match="too many positional arguments"):
+            figures(7, 8)
         assert calls == []
+
+    def test_call__no_arguments(self):
+        """A function without parameters has one result; a call with some is refused."""
+
+        @cached()
+        def everything():
+            calls.append(1)
+
+        everything()
+        everything()
+        assert len(calls) == 1
+        with pytest.raises(TypeError, match="too many positional arguments"):
+            everything(1)
+
+    def test_call__any_arguments(self):
+        """A function that takes whatever comes is told by all of it, and by nothing else."""
+
+        @cached(key="{args}:{kwargs}")
+        def rendered(*args, **kwargs):
+            return args
+
+        @cached()
+        def anything(first, /, *args, **kwargs):
+            return first, args, kwargs
+
+        assert anything(1, 2, b=3) == (1, (2,), {"b": 3})
+        assert anything.key(1, 2, b=3).endswith("anything:first=1,args=(2),kwargs={'b':3}")
+        for arguments in ((), (1,)):
+            with pytest.raises(TypeError, match="a tuple has no text"):
+                rendered(*arguments)
 
     def test_key(self):
         """The key names the function and its arguments, in the signature's order, defaults included."""

@@ -64,10 +64,8 @@ class TestPages:
         def offers(ids):
             return [{"id": name} for name in ids if name != "9"]
 
-        exec(
-            sample("loading.md", "from django_callcache.cache.loading"),
-            {"billing": SimpleNamespace(offers=offers)},
-        )  # noqa: S102
+        known = {"billing": SimpleNamespace(offers=offers)}
+        exec(sample("loading.md", "from django_callcache.cache.loading"), known)  # noqa: S102
         try:
             found = caches["default"].load_many(["offer:7", "offer:9"])
         finally:
