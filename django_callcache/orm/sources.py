@@ -97,7 +97,9 @@ def stated_sources() -> Iterator[tuple[str, str, ModelSource]]:
                 stated = parse_cache_options(params, alias=alias).rules
             except ImproperlyConfigured:
                 continue  # a system check reports it
-            yield from ((alias, rule.prefix, rule.source) for rule in stated if rule.source is not None)
+            yield from (
+                (alias, rule.prefix, rule.source) for rule in stated if isinstance(rule.source, ModelSource)
+            )
 
 
 def register_sources() -> None:
