@@ -5,7 +5,6 @@ from __future__ import annotations
 from django_callcache.cache.operations.collections import CollectionOperations
 from django_callcache.cache.operations.lifetimes import LifetimeOperations
 from django_callcache.cache.operations.loads import LoadOperations
-from django_callcache.cache.operations.locks import LockOperations
 from django_callcache.cache.operations.numbers import NumberOperations
 from django_callcache.cache.operations.patterns import PatternOperations
 
