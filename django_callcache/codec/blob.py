@@ -17,6 +17,8 @@ proves nothing about it: only its seal does.
 
 from __future__ import annotations
 
+from functools import cache
+from struct import Struct
 from typing import NamedTuple
 
 from django_callcache.exceptions import Undecodable
@@ -80,9 +82,12 @@ def parse(blob: bytes) -> Blob:
         raw_length = int.from_bytes(blob[position : position + 4], "big")
         position += 4
     if flags & TAGS:
-        first = position + 1
-        position = first + STAMP_BYTES * blob[position]
-        stamps = tuple(blob[at : at + STAMP_BYTES] for at in range(first, position, STAMP_BYTES))
+        if position >= end:
+            raise Undecodable("the header is cut short")
+        number, first = blob[position], position + 1
+        position = first + STAMP_BYTES * number
+        if position <= end:
+            stamps = stamps_at(blob, first, number)
     if position > end:
         raise Undecodable("the header is cut short")
     return Blob(
@@ -96,6 +101,16 @@ def parse(blob: bytes) -> Blob:
         payload=blob[position:end],
         seal=blob[end:],
     )
+
+
+def stamps_at(blob: bytes, first: int, number: int) -> tuple[bytes, ...]:
+    """Return some stamps that lie behind one another."""
+    return _stamps_of(number).unpack_from(blob, first)
+
+
+@cache
+def _stamps_of(number: int) -> Struct:
+    return Struct(f"{STAMP_BYTES}s" * number)
 
 
 def dictionary_id_of(start: bytes) -> bytes | None:
@@ -117,7 +132,7 @@ def stamped_header(start: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     end = first + STAMP_BYTES * (start[number_at] if number_at < len(start) else MAX_STAMPS)
     if end > len(start):
         return b"", ()
-    return start[:end], tuple(start[at : at + STAMP_BYTES] for at in range(first, end, STAMP_BYTES))
+    return start[:end], stamps_at(start, first, start[number_at])
 
 
 def _refuse_unknown(value_format: int, flags: int) -> None:

@@ -31,6 +31,7 @@ _SEAL = slice(-layout.SEAL_BYTES, None)
 _START = slice(layout.START_BYTES)
 _LENGTH = slice(layout.START_BYTES, layout.START_BYTES + 4)
 _FRAME = slice(layout.START_BYTES + 4, -layout.SEAL_BYTES)
+_FIRST_STAMP = layout.PLAIN_HEADER_BYTES + 1
 _BY_DICTIONARY = layout.ZSTD | layout.DICTIONARY
 _TOO_SHORT = 32
 """Serialized bytes below which a dictionary is not tried: frame and header alone take 20."""
@@ -79,6 +80,7 @@ class Codec:
         "_key",
         "_openings",
         "_openings_by_dictionary",
+        "_openings_of_tagged",
         "_plain_below",
         "_plain_below_without",
         "_scope",
@@ -114,10 +116,14 @@ class Codec:
         # Every header without flags that a readable blob can have. Of keys that share an id the first
         # is found here, the others by _open.
         self._openings: dict[bytes, tuple[blake2b, Callable[[bytes], Any]]] = {}
+        # The same of values that have tags, and nothing else in their header.
+        self._openings_of_tagged: dict[bytes, tuple[blake2b, Callable[[bytes], Any]]] = {}
         for key in reversed(ring.keys):
             for value_format, loads in _LOADS.items():
                 header = bytes((value_format, 0)) + key.id
                 self._openings[header] = key.hasher(header + self._scope), loads
+                header = bytes((value_format, layout.TAGS)) + key.id
+                self._openings_of_tagged[header] = key.hasher(header), loads
 
     @property
     def encoding(self) -> Encoding:
@@ -239,6 +245,9 @@ class Codec:
             known = self._openings_by_dictionary.get(blob[_START])
             if known is not None:
                 return self._decode_by_dictionary(blob, redis_key, *known)
+            opening = self._openings_of_tagged.get(blob[_HEADER])
+            if opening is not None:
+                return self._read_tagged(blob, redis_key, *opening)
             return self._read_with_care(blob, redis_key)
         hasher, loads = opening
         payload = blob[_PAYLOAD]
@@ -280,6 +289,25 @@ class Codec:
         payload = self._open(parts, redis_key)
         try:
             return Tagged(_LOADS[parts.format](payload), parts.stamps)
+        except Exception as error:
+            raise unloadable(error) from error
+
+    def _read_tagged(
+        self, blob: bytes, redis_key: bytes, hasher: blake2b, loads: Callable[[bytes], Any]
+    ) -> Any:
+        """The same as `decode_tagged`, spelled out for values that are not compressed."""
+        if len(blob) <= layout.PLAIN_HEADER_BYTES:
+            raise Undecodable("the header is cut short")
+        number = blob[layout.PLAIN_HEADER_BYTES]
+        end = _FIRST_STAMP + layout.STAMP_BYTES * number
+        payload = blob[end : -layout.SEAL_BYTES]
+        hasher = hasher.copy()
+        hasher.update(blob[layout.PLAIN_HEADER_BYTES : end] + self._scope + sealed_name(redis_key) + b"\0")
+        hasher.update(payload)
+        if not number or not compare_digest(hasher.digest(), blob[_SEAL]):
+            return self._read_with_care(blob, redis_key)
+        try:
+            return Tagged(loads(payload), layout.stamps_at(blob, _FIRST_STAMP, number))
         except Exception as error:
             raise unloadable(error) from error
 
