@@ -57,10 +57,10 @@ class Tagged:
 
     def first(self, calls: int) -> None:
         """Read entries that this process has not met."""
-        checks = self._cache._runtime.prefixes.of(self._keys[0]).tag_checks
+        met = self._cache._runtime.prefixes.of(self._keys[0]).tagged
         get, turn = self._cache.get, self._turn
         for _ in range(calls):
-            checks.clear()
+            met.clear()
             get(next(turn))
 
     def get_many(self, calls: int) -> None:

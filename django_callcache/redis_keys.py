@@ -81,6 +81,10 @@ class RedisKeys:
         """Hash: group of keys to the stamp of the last deletion by pattern among them."""
         return self.root + b"fence:" + self._tag(redis_key)
 
+    def tag_epoch(self) -> bytes:
+        """String: drawn at random by readers, deleted with every tag that is dropped."""
+        return self.tags + b"epoch"
+
     def outbox(self, redis_key: bytes) -> OutboxNames:
         """Outbox bucket that a value's writes go to."""
         return self._names(self._tag(redis_key)) if self._clustered else self._bucket

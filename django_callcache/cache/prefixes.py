@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from django_callcache.cache.counters import PrefixCounts
 from django_callcache.cache.filling import FillOptions
+from django_callcache.cache.tags import Met
 from django_callcache.codec import Codec
 from django_callcache.conf import PrefixRule
 from django_callcache.outbox.stat_buckets import OTHER
@@ -69,7 +70,7 @@ class Prefix:
 
     __slots__ = (
         *("clock", "codec", "counts", "filling", "is_near", "is_synced", "learner"),
-        *("leaves_copies", "name", "narrower", "rule", "tag_checks"),
+        *("leaves_copies", "name", "narrower", "rule", "tagged"),
     )
 
     def __init__(
@@ -99,8 +100,8 @@ class Prefix:
         """Whether this process may keep copies."""
         self.narrower: tuple[Prefix, ...] = ()
         """Prefixes with a rule of their own that begin with this one, longest first."""
-        self.tag_checks: dict[bytes, bytes] = {}
-        """Redis key to the command that reads the stamps of its tags, of entries lately met with tags."""
+        self.tagged: dict[bytes, Met] = {}
+        """Entries lately met with tags, by Redis key."""
 
 
 class Prefixes:

@@ -82,16 +82,18 @@ class Recovery:
         self._stopped.set()
 
     def remember(self, lost: Iterable[bytes]) -> None:
-        """Remember that these keys are to be deleted."""
+        """Remember that these keys are to be deleted, in this order, behind what is remembered already."""
         with self._lock:
             self._number += 1
             for key in lost:
+                self._lost.pop(key, None)
                 self._lost[key] = self._number
             if len(self._lost) > MAX_REMEMBERED:
-                for key in self._lost:
+                # Internal keys, those of tags, have no prefix to be found by.
+                for key in [key for key in self._lost if not key.startswith(ROOT)]:
                     self._globs[self._glob_of(key)] = self._number
+                    del self._lost[key]
                 logger.warning("redis=%s lost_writes=overflow prefixes=%d", self._server, len(self._globs))
-                self._lost.clear()
         self._begin()
 
     def remember_glob(self, glob: bytes) -> None:

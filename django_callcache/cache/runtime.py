@@ -88,6 +88,8 @@ class Runtime:
             get_key_func(reverse) if reverse else None,
         )
         self.redis_keys = RedisKeys(key_prefix)
+        self.tag_epoch: bytes | None = None
+        """The epoch of tags that a read of this process has met last."""
         self._key_ring = KeyRing(self.settings.secrets, cipher_for(self.options))
         self.profile = HourlyProfile({})
         self.dictionaries = SharedDictionaries(self.alias, self._key_ring, self.redis_keys.dictionaries())

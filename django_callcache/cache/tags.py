@@ -13,6 +13,11 @@ entries have it; nothing lists the entries of a tag, and no clock has a say.
   and the time cannot tell two drops within its unit apart.
 * The keys of an alias's tags share one slot of a Redis Cluster: one command reads those of an entry.
 
+So that not every read must ask for every tag, one more key, the epoch, is deleted along with each tag that
+is dropped, in one step; readers draw it anew. A process remembers of the entries it has met lately which
+stamps it found valid in which epoch. While the epoch is the same no tag was dropped, and those stamps are
+valid still.
+
 A tag key lives at least as long as the longest entry written with it: `STAMP` sees to it, and `RETAIN`
 where an entry is given more time. It is extended with time to spare, so that this is seldom a write.
 """
@@ -22,6 +27,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 from django_callcache.cache import commands
 from django_callcache.lua import Script
@@ -37,6 +43,7 @@ ID_BYTES = 4
 """The part of a stamp that names the tag."""
 
 RANDOM_BYTES = 4
+EPOCH_BYTES = 8
 
 LONGEST_START = 13 + 8 * MAX_TAGS
 """Bytes of an entry that its stamps lie within."""
@@ -45,7 +52,19 @@ LEAST_MS = 3_600_000
 """A tag key lives so long at least: entries of a few seconds need not extend it again and again."""
 
 LATELY_MET = 2048
-"""Entries of a prefix whose tags are remembered; at 32 tags each takes 1.5 kB."""
+"""Entries of a prefix whose tags are remembered; at 32 tags each takes 2 kB."""
+
+
+class Met(NamedTuple):
+    """What is remembered of an entry that was met with tags."""
+
+    check: bytes
+    """The command that reads the stamps of its tags."""
+    stamps: bytes
+    """Those that were found valid, one behind the other."""
+    epoch: bytes | None
+    """When that was; None for never."""
+
 
 _EXTEND = """
 local need, give = tonumber(ARGV[1]), ARGV[2]
@@ -79,6 +98,13 @@ return stamps
 KEYS: tags. ARGV: milliseconds that the keys must live, empty for ever; milliseconds to give those that
 would live shorter; a new stamp for each.
 """
+
+DROP = Script("""
+local dropped = redis.call('UNLINK', unpack(KEYS, 2))
+redis.call('UNLINK', KEYS[1])
+return dropped
+""")
+"""End the epoch and drop tags; how many were in use. KEYS: epoch, tags."""
 
 RETAIN = Script(
     _EXTEND
@@ -148,6 +174,15 @@ def new_stamps(ids: Sequence[bytes]) -> list[bytes]:
 def check_of(stamps: Iterable[bytes], keys: RedisKeys) -> bytes:
     """The command whose reply is these very stamps, in their order, as long as no tag was dropped."""
     return commands.of_keys(b"MGET", [keys.tag(stamp[:ID_BYTES]) for stamp in stamps])
+
+
+def check_in_epoch(check: bytes, keys: RedisKeys) -> tuple[bytes, ...]:
+    """Commands that read the present epoch, drawn if there is none, and then the stamps.
+
+    In this order: what is valid after the epoch was read is valid until it ends.
+    """
+    epoch = keys.tag_epoch()
+    return commands.set_if(epoch, os.urandom(EPOCH_BYTES), b"", b"NX"), commands.get(epoch), check
 
 
 def lifetime(px: bytes) -> tuple[bytes, bytes]:

@@ -41,10 +41,10 @@ class EntryOperations(TagOperations, LearningOperations):
         prefix = self._prefix_of(text)
         redis_key = self._redis_key(key, version)
         try:
-            if prefix.is_near and version is None and self.near is not None and type(key) is str:
+            if prefix.tagged and (met := prefix.tagged.get(redis_key)) is not None:
+                value = await self._fetch_met(prefix, redis_key, met, started)
+            elif prefix.is_near and version is None and self.near is not None and type(key) is str:
                 value = await self._fetch_and_keep(self.near, key, prefix, redis_key, started)
-            elif prefix.tag_checks and (check := prefix.tag_checks.get(redis_key)) is not None:
-                value = await self._fetch_checked(prefix, redis_key, check, started)
             else:
                 reply = await self._io.ask(commands.get(redis_key), started, reads=True)
                 value = self._decoded(reply, prefix, redis_key)
@@ -64,36 +64,22 @@ class EntryOperations(TagOperations, LearningOperations):
             await self._tell(cache_hit, key, version, near=False)
         return value
 
-    async def _fetch_checked(self, prefix: Prefix, redis_key: bytes, check: bytes, started: int) -> Any:
-        """The value of an entry that had tags when it was last met, whose stamps are read with it."""
-        reply, held = await self._io.ask_many((commands.get(redis_key), check), started, reads=True)
-        value = self._decoded(reply, prefix, redis_key)
-        if type(value) is Tagged:
-            return await self._untagged(value, prefix, redis_key, started, check, held)
-        return value
-
     async def _fetch_and_keep(
         self, near: NearCache, key: str, prefix: Prefix, redis_key: bytes, started: int
     ) -> Any:
         """The value in Redis, a copy of which is kept in this process for as long as it may."""
         token = near.begin()
-        check = prefix.tag_checks.get(redis_key)
         if token is None:
             self._runtime.listen()
-            if check is not None:
-                return await self._fetch_checked(prefix, redis_key, check, started)
             reply = await self._io.ask(commands.get(redis_key), started, reads=True)
             return self._decoded(reply, prefix, redis_key)
-        asked = [commands.get(redis_key), commands.pttl(redis_key)]
-        if check is not None:
-            asked.append(check)
-        (reply, left, *held), may_keep = await self._ask_to_keep(asked, started)
+        asked = (commands.get(redis_key), commands.pttl(redis_key))
+        (reply, left), may_keep = await self._ask_to_keep(asked, started)
         value = self._decoded(reply, prefix, redis_key)
-        if type(value) is Tagged:
-            return await self._untagged(value, prefix, redis_key, started, check, *held)
-        copy = self._copy(near, key, redis_key, started, prefix, reply, value, left) if may_keep else None
-        if copy is not None:
-            near.fill((copy,), token)
+        if may_keep and type(value) is not Tagged:
+            copy = self._copy(near, key, redis_key, started, prefix, reply, value, left)
+            if copy is not None:
+                near.fill((copy,), token)
         return value
 
     async def set(

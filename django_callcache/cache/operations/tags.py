@@ -10,12 +10,15 @@ from django_callcache.cache import commands
 from django_callcache.cache.operations.base import MISSING, OperationsBase, now
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.tags import (
+    DROP,
     ID_BYTES,
     LATELY_MET,
     LONGEST_START,
     REPLACE_DEAD,
     RETAIN,
     STAMP,
+    Met,
+    check_in_epoch,
     check_of,
     lifetime,
     new_stamps,
@@ -51,13 +54,14 @@ class TagOperations(OperationsBase):
             ValueError: One is empty or too long.
         """
         ids = iter(tag_ids(tags, at_most=None))
+        epoch = self._internal.tag_epoch()
         dropped = 0
         try:
             while chunk := [self._internal.tag(tag_id) for tag_id in islice(ids, DROPPED_AT_ONCE)]:
-                unlink = commands.of_keys(b"UNLINK", chunk)
-                dropped += self._checked(await self._write(unlink, now(), *chunk))
+                dropped += self._checked(await self._run_script(DROP, (epoch, *chunk), (), now()))
         except RedisFault as fault:
-            return self._degraded(fault, self._prefix(""), dropped, [*chunk, *map(self._internal.tag, ids)])
+            lost = [*chunk, *map(self._internal.tag, ids), epoch]
+            return self._degraded(fault, self._prefix(""), dropped, lost)
         if cache_invalidated.receivers:
             await self._tell_all("tags", tags, dropped)
         return dropped
@@ -98,14 +102,37 @@ class TagOperations(OperationsBase):
         codec = prefix.codec
         return codec.encode_tagged(value, redis_key, stamps) if stamps else codec.encode(value, redis_key)
 
+    async def _fetch_met(self, prefix: Prefix, redis_key: bytes, met: Met, started: int) -> Any:
+        """The value of an entry that had tags when it was last met; `MISSING` if there is none.
+
+        Where the epoch may still be that in which its tags were valid, it is asked for with the value;
+        otherwise the stamps are.
+        """
+        if met.epoch is not None and met.epoch == self._runtime.tag_epoch:
+            asked = (commands.get(redis_key), commands.get(self._internal.tag_epoch()))
+            reply, epoch = await self._io.ask_many(asked, started, reads=True)
+            value = self._decoded(reply, prefix, redis_key)
+            if type(value) is Tagged:
+                if epoch == met.epoch and b"".join(value.stamps) == met.stamps:
+                    return value.value
+                return await self._untagged(value, prefix, redis_key, started)
+        else:
+            check = check_in_epoch(met.check, self._internal)
+            reply, *held = await self._io.ask_many((commands.get(redis_key), *check), started, reads=True)
+            value = self._decoded(reply, prefix, redis_key)
+            if type(value) is Tagged:
+                return await self._untagged(value, prefix, redis_key, started, met, held)
+        prefix.tagged.pop(redis_key, None)
+        return value
+
     async def _untagged(
         self,
         tagged: Tagged,
         prefix: Prefix,
         redis_key: bytes,
         started: int,
-        checked_by: bytes | None = None,
-        held: Any = None,
+        met: Met | None = None,
+        held: Sequence[Any] = (),
     ) -> Any:
         """The value of an entry with tags; `MISSING` if one of them was dropped since it was written.
 
@@ -114,22 +141,24 @@ class TagOperations(OperationsBase):
             prefix: Of its key.
             redis_key: Where it was found.
             started: When the call began.
-            checked_by: The command that was sent behind the read, in the hope that it asks for these tags.
-            held: Its reply.
+            met: With which tags it was met before, if their stamps were asked for behind the entry.
+            held: The replies, see `check_in_epoch`.
 
         Raises:
             RedisFault: Redis did not answer.
         """
-        stamps = list(tagged.stamps)
-        if held != stamps:
-            check = check_of(stamps, self._internal)
-            if check != checked_by:
-                if len(prefix.tag_checks) >= LATELY_MET:
-                    prefix.tag_checks.clear()
-                prefix.tag_checks[redis_key] = check
-                held = await self._io.ask(check, started, reads=True)
-            self._checked(held)
-        return tagged.value if held == stamps else MISSING
+        stamps = b"".join(tagged.stamps)
+        is_alike = met is not None and met.stamps == stamps
+        check = met.check if met is not None and is_alike else check_of(tagged.stamps, self._internal)
+        if met is None or check != met.check:
+            held = await self._io.ask_many(check_in_epoch(check, self._internal), started, reads=True)
+        _, epoch, present = held
+        is_valid = self._checked(present) == list(tagged.stamps)
+        self._runtime.tag_epoch = epoch if type(epoch) is bytes else None
+        if len(prefix.tagged) >= LATELY_MET:
+            prefix.tagged.clear()
+        prefix.tagged[redis_key] = Met(check, stamps, self._runtime.tag_epoch if is_valid else None)
+        return tagged.value if is_valid else MISSING
 
     async def _current(
         self, reply: Any, prefix: Prefix, redis_key: bytes, started: int

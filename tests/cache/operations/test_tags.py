@@ -80,7 +80,6 @@ class TestReading:
     async def test_get__lost_tag_key(self, face, redis_client, loss):
         """A tag key that is lost, or holds something else, makes misses and nothing worse."""
         await face.set("a", 1, tags=["red"])
-        await face.get("a")
         key = tag_key(face.cache, "red")
         if loss == "overwritten":
             redis_client.set(key, b"foreign")
@@ -90,13 +89,27 @@ class TestReading:
         await face.set("a", 2, tags=["red"])
         assert await face.get("a") == 2
 
+    @pytest.mark.parametrize("loss", ["tag", "epoch"])
+    async def test_get__lost_after_it_was_met(self, face, redis_client, loss):
+        """What is lost after an entry was found valid lets nothing dropped be found."""
+        await face.set("a", 1, tags=["red"])
+        for _ in range(2):
+            assert await face.get("a") == 1
+        lost = tag_key(face.cache, "red") if loss == "tag" else face.cache.redis_keys.tag_epoch()
+        assert redis_client.unlink(lost) == 1
+        await face.set("b", 2, tags=["red"])
+        await face.get("b")
+        await face.delete_tags("red")
+        assert await face.get_many(["a", "b"]) == {}
+        assert await face.get("a") is await face.get("b") is None
+
     async def test_get__many_entries(self, face):
         """More entries with tags than are remembered are all found, and all dropped."""
         names = [f"k{number}" for number in range(LATELY_MET + 100)]
         await face.set_many(dict.fromkeys(names, 1), tags=["all"])
         for name in names:
             assert await face.get(name) == 1
-        assert len(face.cache._runtime.prefixes.of("k1").tag_checks) <= LATELY_MET
+        assert len(face.cache._runtime.prefixes.of("k1").tagged) <= LATELY_MET
         await face.delete_tags("all")
         assert await face.get_many(names) == {}
 
@@ -139,10 +152,15 @@ class TestRoundTrips:
         round_trips.clear()
         assert [await face.get("a") for _ in range(10)] == [1] * 10
         assert len(round_trips) == 10
+        for _ in range(3):
+            await face.delete_tags("something else")
+        round_trips.clear()
+        assert [await face.get("a") for _ in range(3)] == [1] * 3
+        assert len(round_trips) == 4, "the epoch has ended, which is seen once"
         await face.delete_tags("red")
         round_trips.clear()
-        assert await face.get("a") is None
-        assert len(round_trips) == 1
+        assert [await face.get("a") for _ in range(3)] == [None] * 3
+        assert len(round_trips) <= 4
 
     async def test_get_many__two(self, face, round_trips):
         """A batch checks the tags of all its entries in one further round trip."""
