@@ -111,22 +111,22 @@ class TestReplay:
         """A tag that was dropped in vain is dropped when Redis is back, and the epoch ends behind it."""
         monkeypatch.setattr(recovery, "MAX_REMEMBERED", 5 if overflows else 10_000)
         face = face_of(make_cache(proxy.url, DEADLINE=0.2))
-        await face.set("a", "old", tags=["red"])
-        await face.set("b", "kept", tags=["blue"])
+        await face.set("e:a", "old", tags=["red"])
+        await face.set("e:b", "kept", tags=["blue"])
         for _ in range(2):
-            assert await face.get_many("ab") == {"a": "old", "b": "kept"}
-            assert await face.get("a") == "old"
+            assert await face.get_many(["e:a", "e:b"]) == {"e:a": "old", "e:b": "kept"}
+            assert await face.get("e:a") == "old"
         goes_away(proxy)
         assert await face.delete_tags("red") == 0
-        await face.delete_many([f"k{number}" for number in range(10)])
+        await face.delete_many([f"k:{number}" for number in range(10)])
         assert await face.delete_tags("green", "red") == 0
         lost = list(face.cache._runtime.recovery._lost)
         assert lost[-1] == face.cache.redis_keys.tag_epoch()
         assert len(lost) == 3 if overflows else 13
         comes_back(proxy, face)
         wait_until(lambda: is_made_good(face))
-        assert await face.get("a") is None
-        assert await face.get("b") == "kept"
+        assert await face.get("e:a") is None
+        assert await face.get("e:b") == "kept"
 
     async def test_replay__before_the_next_write(self, face_of, make_cache, proxy, others, monkeypatch):
         """A write that comes through is not undone by what was lost before it."""
