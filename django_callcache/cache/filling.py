@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, NoReturn
 
@@ -103,6 +103,8 @@ class FillToken(NamedTuple):
     """Empty where Redis failed: nothing can be stored."""
     seen: bytes
     expiry: bytes
+    stamps: Sequence[bytes] = ()
+    """Of the tags of the value."""
 
 
 class ForFill(NamedTuple):

@@ -57,6 +57,8 @@ class Claim(NamedTuple):
     blob: bytes | None = None
     stale: Any = MISSING
     """What to fall back on."""
+    stamps: Sequence[bytes] = ()
+    """Of the tags, from before the computation."""
     is_redis_down: bool = False
 
 
@@ -77,6 +79,7 @@ class Computation:
     loader: Callable[..., Any] | None
     timeout: Any
     options: FillOptions
+    tag_ids: Sequence[bytes] = ()
     arrived: int = field(default_factory=now)
     """When the caller came, in nanoseconds."""
 
@@ -109,10 +112,16 @@ class ComputationOperations(EntryOperations):
     """Leases, loaders and their results."""
 
     def _wanted(
-        self, key: Key, version: int | None, loader: Any, timeout: Any, options: FillOptions
+        self,
+        key: Key,
+        version: int | None,
+        loader: Any,
+        timeout: Any,
+        options: FillOptions,
+        tag_ids: Sequence[bytes] = (),
     ) -> Computation:
         redis_key = self._redis_key(key, version)
-        return Computation(key, version, self._prefix(key), redis_key, loader, timeout, options)
+        return Computation(key, version, self._prefix(key), redis_key, loader, timeout, options, tag_ids)
 
     async def _peek(self, wanted: Computation) -> Claim:
         """The value if it is there by now, or the stale one, where somebody else computes."""
@@ -165,13 +174,22 @@ class ComputationOperations(EntryOperations):
             )
             stale = await self._opened(copy, wanted) if copy else MISSING
             if state == b"granted":
-                return Claim(what, seen, expiry, stale=stale)
+                return Claim(what, seen, expiry, stale=stale, stamps=await self._stamps_before(wanted))
             if state == b"held":
-                return Claim(what if is_open else b"", found=stale)
+                stamps = await self._stamps_before(wanted) if is_open else ()
+                return Claim(what if is_open else b"", found=stale, stamps=stamps)
             value = await self._opened(what, wanted)
             if value is not MISSING:
                 return Claim(found=value, blob=what)
             seen = fingerprint(what)  # no value of ours: to be replaced
+
+    async def _stamps_before(self, wanted: Computation) -> Sequence[bytes]:
+        """The stamps of the tags, taken under the lease: a tag that is dropped from now on is seen to be."""
+        if not wanted.tag_ids:
+            return ()
+        px = self._px(wanted.prefix, wanted.timeout)
+        longest = b"1" if px is None else self._longest(wanted.prefix, wanted.timeout, px)
+        return await self._stamps(wanted.tag_ids, longest, now())
 
     async def _opened(self, blob: bytes, wanted: Computation) -> Any:
         value, _ = await self._current(blob, wanted.prefix, wanted.redis_key, now())
@@ -227,7 +245,7 @@ class ComputationOperations(EntryOperations):
         if context.is_skipped:
             return Landing(value, None, await self._release(wanted.redis_key, claim))
         prefix = wanted.prefix
-        blob = self._encoded(prefix, value, wanted.redis_key, ())
+        blob = self._encoded(prefix, value, wanted.redis_key, claim.stamps)
         px = self._px(prefix, context.timeout)
         if px is None or not claim.lease:
             return Landing(value, blob, await self._release(wanted.redis_key, claim))
@@ -237,13 +255,15 @@ class ComputationOperations(EntryOperations):
         px = _shortened(px, context.options.jitter)
         try:
             reply = await self._fill(wanted, claim, px, blob, context, elapsed, after)
+            # Behind the write: who comes from now on finds it, and sees by itself whether the tags hold.
+            is_current = await self._retained(claim.stamps, px, now())
         except RedisFault as fault:
             self._degraded(fault, prefix, None)
             return Landing(value, blob, is_current=True)
         if reply == 1:
             if cache_written.receivers and not prefix.is_synced:  # of a synced one it is told already
                 await self._tell(cache_written, wanted.key, wanted.version)
-            return Landing(value, blob, is_current=True, is_stored=True)
+            return Landing(value, blob, is_current, is_stored=is_current)
         if not reply:
             return Landing(value, blob, is_current=False)
         theirs = await self._opened(reply, wanted)

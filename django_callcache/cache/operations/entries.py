@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -164,9 +164,14 @@ class EntryOperations(TagOperations, LearningOperations):
         tags: Iterable[str] = (),
     ) -> bool:
         """Store a value if the key is absent; tell whether it was stored. See `set` for the arguments."""
+        ids = self._tag_ids(tags, self._prefix(key)) if tags else ()
+        return await self._add(key, value, timeout, version, ids)
+
+    async def _add(
+        self, key: Key, value: Any, timeout: float | None, version: int | None, ids: Sequence[bytes]
+    ) -> bool:
         started = now()
         prefix = self._prefix(key)
-        ids = self._tag_ids(tags, prefix) if tags else ()
         px = self._px(prefix, timeout)
         if px is None:  # nothing would be kept, but the answer is the one that a real timeout gets
             return not await self._has_key(key, version, prefix, failed=True)

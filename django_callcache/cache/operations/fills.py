@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,7 @@ class FillOperations(RefreshOperations):
         hard_timeout: float | None = None,
         lock_timeout: float | None = None,
         jitter: float | None = None,
+        tags: Iterable[str] = (),
     ) -> Any:
         """The value at a key; where there is none, ``default`` (called if callable) is stored and returned.
 
@@ -56,12 +58,16 @@ class FillOperations(RefreshOperations):
             hard_timeout: Seconds to wait for the callable in any case.
             lock_timeout: Seconds after which a callable is taken to hang.
             jitter: Part of the TTL that is taken off at random.
+            tags: As for `set`, of what is stored. Where one is dropped while the value is computed, nobody
+                who asks after that gets the value.
 
         Raises:
             LoaderTimeout: ``hard_timeout`` has passed and there is no stale value.
-            ValueError: An option that cannot be.
+            TypeError: As for `set`.
+            ValueError: An option that cannot be, or tags as for `set`.
         """
         prefix = self._prefix(key)
+        ids = self._tag_ids(tags, prefix) if tags else ()
         options = prefix.filling.changed(
             grace=grace,
             refresh_ahead=refresh_ahead,
@@ -73,17 +79,19 @@ class FillOperations(RefreshOperations):
         if options.grace and not prefix.leaves_copies:
             prefix.leaves_copies = True
         if options.refresh_ahead and callable(default):
-            value = await self._read_ahead(self._wanted(key, version, default, timeout, options))
+            value = await self._read_ahead(self._wanted(key, version, default, timeout, options, ids))
         else:
             value = await self.read(key, version, missing=MISSING, failed=FAILED)
         if value is not MISSING and value is not FAILED:
             return value
         if not callable(default):
-            return await self._given(key, default, timeout, version, value)
-        wanted = self._wanted(key, version, default, timeout, options)
+            return await self._given(key, default, timeout, version, value, ids)
+        wanted = self._wanted(key, version, default, timeout, options, ids)
         return await self._computed(wanted, is_redis_down=value is FAILED)
 
-    async def get_for_fill(self, key: Key, default: Any = None, version: int | None = None) -> ForFill:
+    async def get_for_fill(
+        self, key: Key, default: Any = None, version: int | None = None, *, tags: Iterable[str] = ()
+    ) -> ForFill:
         """The value at a key, or the right to store one that is computed from now on.
 
             value, token = cache.get_for_fill("campaign:7")
@@ -97,21 +105,28 @@ class FillOperations(RefreshOperations):
             key: Anything with a text form.
             default: What stands for a value that is not there.
             version: Left out, the alias's ``VERSION``.
+            tags: As for `set`, of what `fill` will store: they are to be stated before it is computed, so
+                that one which is dropped meanwhile is seen to be.
 
         Returns:
             value: The value, or ``default``.
             token: What `fill` takes; None where there is a value. It is good for the prefix's
                 ``lock_timeout`` (30 s).
+
+        Raises:
+            TypeError: As for `set`.
+            ValueError: Tags as for `set`.
         """
+        prefix = self._prefix(key)
+        ids = self._tag_ids(tags, prefix) if tags else ()
         value = await self.read(key, version, missing=MISSING, failed=FAILED)
         if value is not MISSING and value is not FAILED:
             return ForFill(value, None)
-        prefix = self._prefix(key)
-        wanted = self._wanted(key, version, None, DEFAULT_TIMEOUT, prefix.filling.changed(grace=0.0))
+        wanted = self._wanted(key, version, None, DEFAULT_TIMEOUT, prefix.filling.changed(grace=0.0), ids)
         claim = NO_LEASE if value is FAILED else await self._claim(wanted, is_open=True)
         if claim.found is not MISSING:
             return ForFill(claim.found, None)
-        return ForFill(default, FillToken(wanted.redis_key, claim.lease, claim.seen, claim.expiry))
+        return ForFill(default, FillToken(wanted.redis_key, *claim[:3], claim.stamps))
 
     async def fill(
         self,
@@ -123,8 +138,8 @@ class FillOperations(RefreshOperations):
     ) -> bool:
         """Store what was computed since `get_for_fill` gave the token; tell whether it was stored.
 
-        It is not where the key was deleted, set or filled since then, by anybody, nor where the token is
-        too old. The value is good for its caller all the same.
+        It is not where the key was deleted, set or filled since then, by anybody, nor where one of its tags
+        was dropped, nor where the token is too old. The value is good for its caller all the same.
 
         Raises:
             ValueError: The token is another key's, or None: there was a value.
@@ -137,15 +152,21 @@ class FillOperations(RefreshOperations):
         if timeout is not DEFAULT_TIMEOUT:
             options = options.changed(jitter=0.0)
         wanted = self._wanted(key, version, None, timeout, options)
-        claim = Claim(lease=token.lease, seen=token.seen, expiry=token.expiry)
+        claim = Claim(token.lease, token.seen, token.expiry, stamps=token.stamps)
         return (await self._landing(wanted, claim, value, wanted.context(MISSING))).is_stored
 
     async def _given(
-        self, key: Key, value: Any, timeout: float | None, version: int | None, found: Any
+        self,
+        key: Key,
+        value: Any,
+        timeout: float | None,
+        version: int | None,
+        found: Any,
+        tag_ids: Sequence[bytes],
     ) -> Any:
         """A value that needs no computing, stored unless somebody was faster."""
         # A server that has just failed is not asked again: the caller has waited long enough.
-        if found is FAILED or await self.add(key, value, timeout, version):
+        if found is FAILED or await self._add(key, value, timeout, version, tag_ids):
             return value
         return await self.read(key, version, missing=value, failed=value)
 

@@ -211,8 +211,18 @@ class TagOperations(OperationsBase):
         if not stamps:
             return True
         left = self._checked(await self._io.ask(commands.pttl(redis_key), started, reads=True))
+        return await self._retained(stamps, b"" if left == -1 else b"%d" % max(left, 1), started)
+
+    async def _retained(self, stamps: Sequence[bytes], px: bytes, started: int) -> bool:
+        """Let the tags with these stamps live as long as an entry with this TTL; tell whether all still hold.
+
+        Raises:
+            RedisFault: Redis did not answer.
+        """
+        if not stamps:
+            return True
         keys = [self._internal.tag(stamp[:ID_BYTES]) for stamp in stamps]
-        arguments = (*lifetime(b"" if left == -1 else b"%d" % max(left, 1)), *stamps)
+        arguments = (*lifetime(px), *stamps)
         return bool(self._checked(await self._run_script(RETAIN, keys, arguments, started, reads=True)))
 
 

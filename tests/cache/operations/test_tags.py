@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from django_callcache.cache.drivers import BlockingIo
 from django_callcache.cache.multiplexer import AsyncIo
 from django_callcache.cache.tags import LATELY_MET, MAX_TAGS, tag_ids
+from tests.cache.waiting import wait_until
 
 VALUES = [None, 0, 7, 2**70, "", {"a": [1]}, "x" * 5000]
 
@@ -369,3 +373,106 @@ class TestTagKeys:
         assert await face.set_many({"a": 1, "b": 2}, tags=["red"]) == ["a", "b"]
         assert await face.delete_tags("red") == 0
         assert await face.get("a") is None
+
+
+class TestComputed:
+    async def test_get_or_set__tags(self, face):
+        """What is computed has the tags of the call that stored it."""
+        assert await face.get_or_set("a", lambda: {"n": 1}, tags=["red", "round"]) == {"n": 1}
+        assert await face.get_or_set("a", lambda: {"n": 2}, tags=["blue"]) == {"n": 1}
+        await face.delete_tags("blue")
+        assert await face.get("a") == {"n": 1}
+        await face.delete_tags("round")
+        assert await face.get_or_set("a", lambda: {"n": 3}, tags=["red"]) == {"n": 3}
+        assert await face.get("a") == {"n": 3}
+
+    async def test_get_or_set__given(self, face):
+        """A default that is no callable is stored with its tags too."""
+        assert await face.get_or_set("a", 5, tags=["red"]) == 5
+        assert await face.get("a") == 5
+        await face.delete_tags("red")
+        assert await face.get("a") is None
+
+    @pytest.mark.parametrize("tag", ["red", "other"])
+    async def test_get_or_set__dropped_meanwhile(self, face, make_cache, tag):
+        """A value whose tag is dropped while it is computed is its caller's alone."""
+        calls = []
+
+        def load():
+            calls.append(1)
+            if len(calls) == 1:
+                assert face.cache.delete_tags(tag) == (tag == "red")
+            return len(calls)
+
+        assert await face.get_or_set("a", load, tags=["red"]) == 1
+        found = None if tag == "red" else 1
+        assert await face.get("a") == found
+        assert await face.get_or_set("a", load, tags=["red"]) == (2 if tag == "red" else 1)
+        assert await face.get("a") == len(calls)
+
+    async def test_get_or_set__stale_copy(self, face):
+        """A value whose tag was dropped is not served stale either, within its grace."""
+        assert await face.get_or_set("a", lambda: 1, 0.05, grace=600, tags=["red"]) == 1
+        await face.delete_tags("red")
+
+        def fail():
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await face.get_or_set("a", fail, grace=600, tags=["red"])
+
+    async def test_get_or_set__context_gives_more_time(self, face, redis_client):
+        """A loader that lengthens its value's life lengthens its tags' too."""
+
+        def load(context):
+            context.set_options(timeout=999_999)
+            return 1
+
+        assert await face.get_or_set("a", load, 5, tags=["red"]) == 1
+        assert redis_client.ttl(tag_key(face.cache, "red")) > 999_999
+        assert await face.get("a") == 1
+
+    async def test_fill__tags(self, face):
+        """The token of `get_for_fill` knows the tags as they were before the value was computed."""
+        value, token = await face.get_for_fill("a", tags=["red"])
+        assert value is None
+        assert await face.fill("a", 1, token) is True
+        assert (await face.get_for_fill("a", tags=["red"])).value == 1
+        await face.delete_tags("red")
+        value, token = await face.get_for_fill("a", tags=["red"])
+        assert value is None
+        await face.delete_tags("red")
+        assert await face.fill("a", 2, token) is False
+        assert await face.get("a") is None
+
+    @pytest.mark.parametrize("tags", ["red", [""], list(map(str, range(33)))])
+    async def test_get_or_set__refused_tags(self, face, tags):
+        """Tags that cannot be taken are refused before anything is computed."""
+        with pytest.raises((TypeError, ValueError)):
+            await face.get_or_set("a", lambda: pytest.fail("computed"), tags=tags)
+        with pytest.raises((TypeError, ValueError)):
+            await face.get_for_fill("a", tags=tags)
+
+    def test_get_or_set__others_join_after_the_drop(self, make_cache):
+        """Who asks after a tag was dropped gets nothing of a computation that began before."""
+        cache = make_cache()
+        may_load, is_loading = threading.Event(), threading.Event()
+        source = {"n": 1}
+
+        def load():
+            found = source["n"]
+            is_loading.set()
+            assert may_load.wait(30)
+            return found
+
+        with ThreadPoolExecutor(2) as threads:
+            early = threads.submit(cache.get_or_set, "a", load, tags=["red"])
+            assert is_loading.wait(30)
+            source["n"] = 2
+            cache.delete_tags("red")
+            late = threads.submit(cache.get_or_set, "a", load, tags=["red"])
+            wait_until(late.running)
+            may_load.set()
+            assert early.result(30) == 1
+            assert late.result(30) == 2
+        assert cache.get("a") == 2
