@@ -51,7 +51,7 @@ class Storing:
     version: int | None
     condition: Callable[[Any], bool] | None
     """Tells which results are kept; None: all."""
-    filling: Mapping[str, float]
+    filling: Mapping[str, Any]
     """Keyword arguments of ``get_or_set``."""
 
     @property
