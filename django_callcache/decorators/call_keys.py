@@ -1,16 +1,19 @@
-"""The key of a call: of its function and its arguments, or as ``key=`` says."""
+"""The key of a call, of its function and its arguments or as ``key=`` says, and its tags."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.core.exceptions import ImproperlyConfigured
 
 from django_callcache.conf.parsing import did_you_mean
 from django_callcache.decorators.tokens import name_of, shortened, token_of
 from django_callcache.key_templates import KeyTemplate
+
+Tags: TypeAlias = Sequence[str] | Callable[..., Sequence[str]]
+"""Texts with parameters in braces, or a callable that takes the arguments."""
 
 NAME_LIMIT = 120
 KEY_LIMIT = 200
@@ -24,13 +27,18 @@ class CallKeys:
         function: Whose calls.
         key: A text with parameters in braces, or a callable that takes the arguments.
         exclude: Names of parameters that the result does not depend on.
+        tags: Of the results.
 
     Raises:
         ImproperlyConfigured: A name is no parameter's, or the function cannot be told by its name.
     """
 
     def __init__(
-        self, function: Callable[..., Any], key: str | Callable[..., str] | None, exclude: Sequence[str]
+        self,
+        function: Callable[..., Any],
+        key: str | Callable[..., str] | None,
+        exclude: Sequence[str],
+        tags: Tags = (),
     ) -> None:
         self.name = name_of(function if hasattr(function, "__qualname__") else type(function))
         if key is None:
@@ -47,8 +55,11 @@ class CallKeys:
         self._excluded = frozenset(exclude)
         self._template = self.template(key, "key") if isinstance(key, str) else None
         self._make = key if callable(key) else None
-        if isinstance(exclude, str):
-            raise ImproperlyConfigured(f"{self.name}: exclude is {exclude!r}: give a list of names.")
+        for where, texts in (("exclude", exclude), ("tags", tags)):
+            if isinstance(texts, str):
+                raise ImproperlyConfigured(f"{self.name}: {where} is {texts!r}: give a list.")
+        self._make_tags = tags if callable(tags) else None
+        self._tags = () if callable(tags) else tuple(self.template(each, "tags") for each in tags)
         if not self._takes_any:
             for name in exclude:
                 self._require(name, "exclude")
@@ -93,6 +104,19 @@ class CallKeys:
         name = shortened(self.name, NAME_LIMIT)
         tokens = (self._token(each, value) for each, value in arguments.items() if each not in self._excluded)
         return f"{name}:{shortened(','.join(tokens), KEY_LIMIT - len(name) - 1)}"
+
+    def tags_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+        """The tags of a call's result.
+
+        Raises:
+            TypeError: An argument has no text that could stand in a tag.
+        """
+        if self._make_tags is not None:
+            return tuple(self._make_tags(*args, **kwargs))
+        if not self._tags:
+            return ()
+        arguments = self.arguments(args, kwargs)
+        return tuple(self.rendered(each, arguments) for each in self._tags)
 
     def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by their parameters, in the signature's order, defaults included."""

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_callcache.cache.filling import FillOptions
 from django_callcache.conf import UNSET, Unset
-from django_callcache.decorators.call_keys import CallKeys
+from django_callcache.decorators.call_keys import CallKeys, Tags
 from django_callcache.decorators.members import CachedCoroutine, CachedFunction, OfClass, OfNobody
 from django_callcache.decorators.storing import Storing
 
@@ -52,6 +52,7 @@ def cached(
     ttl: float | timedelta | Unset | None = UNSET,
     key: str | Callable[..., str] | None = None,
     exclude: Sequence[str] = (),
+    tags: Tags = (),
     condition: Callable[[Any], bool] | None = None,
     alias: str = "default",
     version: int | None = None,
@@ -75,6 +76,8 @@ def cached(
         key: Where a result is kept: a text with parameters in braces, ``"campaign:{campaign_id}"``,
             or a callable that takes the arguments. Left out, the function's name and its arguments.
         exclude: Parameters that the result does not depend on, such as a token or the object of a method.
+        tags: What `delete_tags` drops results by: a list of texts with parameters in braces, or a callable
+            that takes the arguments and returns one.
         condition: Takes a result and tells whether it is kept. Left out, all are.
         alias: Of the cache.
         version: Of the keys; left out, the alias's ``VERSION``.
@@ -112,7 +115,7 @@ def cached(
                 f"cached() is given a {type(inner).__name__}: write @cached(), above the function."
             )
         kind = CachedCoroutine if iscoroutinefunction(inner) else CachedFunction
-        made: Any = kind(inner, CallKeys(inner, key, exclude), storing)
+        made: Any = kind(inner, CallKeys(inner, key, exclude, tags), storing)
         if isinstance(function, classmethod):
             return OfClass(made)
         return OfNobody(made) if isinstance(function, staticmethod) else made

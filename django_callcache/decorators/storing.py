@@ -33,6 +33,12 @@ class Call:
         """Where its result is kept."""
         return self._keys.of(self._args, self._kwargs)
 
+    @property
+    def tags(self) -> dict[str, tuple[str, ...]]:
+        """What stores its result with its tags: a keyword argument, or none."""
+        tags = self._keys.tags_of(self._args, self._kwargs)
+        return {"tags": tags} if tags else {}
+
     def run(self) -> Any:
         """Call the function; what a coroutine function returns is to be awaited."""
         return self._function(*self._args, **self._kwargs)
@@ -42,7 +48,8 @@ class Call:
 class Storing:
     """Reads and keeps results.
 
-    A cache of another backend, such as a dummy in tests, is used by Django's own methods.
+    A cache of another backend, such as a dummy in tests, is used by Django's own methods; it knows
+    no tags.
     """
 
     alias: str
@@ -68,7 +75,8 @@ class Storing:
         def compute(context: FillContext) -> Any:
             return self._considered(call.run(), context)
 
-        return cache.get_or_set(call.key, compute, self.timeout, self.version, **self.filling)
+        options: dict[str, Any] = {**self.filling, **call.tags}
+        return cache.get_or_set(call.key, compute, self.timeout, self.version, **options)
 
     async def aresult(self, call: Call) -> Any:
         """The same for a coroutine function."""
@@ -80,20 +88,25 @@ class Storing:
         async def compute(context: FillContext) -> Any:
             return self._considered(await call.run(), context)
 
-        return await cache.aget_or_set(call.key, compute, self.timeout, self.version, **self.filling)
+        options: dict[str, Any] = {**self.filling, **call.tags}
+        return await cache.aget_or_set(call.key, compute, self.timeout, self.version, **options)
 
     def refreshed(self, call: Call) -> Any:
         """The call's result, kept over what was there."""
         value = call.run()
         if self._is_kept(value):
-            self._cache.set(call.key, value, self.timeout, self.version)
+            cache: Any = self._cache
+            options = call.tags if isinstance(cache, CallCache) else {}
+            cache.set(call.key, value, self.timeout, self.version, **options)
         return value
 
     async def arefreshed(self, call: Call) -> Any:
         """The same for a coroutine function."""
         value = await call.run()
         if self._is_kept(value):
-            await self._cache.aset(call.key, value, self.timeout, self.version)
+            cache: Any = self._cache
+            options = call.tags if isinstance(cache, CallCache) else {}
+            await cache.aset(call.key, value, self.timeout, self.version, **options)
         return value
 
     def get(self, call: Call) -> Any:

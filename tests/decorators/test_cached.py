@@ -450,6 +450,47 @@ class TestComputing:
             assert await some.arefresh() == 0
             assert await some.aget() == 1
 
+    @pytest.mark.parametrize(
+        "tags",
+        [["campaign-{campaign_id}", "all"], lambda campaign_id, day=1: [f"campaign-{campaign_id}", "all"]],
+    )
+    def test_tags(self, tags):
+        """Results are dropped by their tags, refreshed ones too; those of other arguments stay."""
+
+        @cached(key="report:{campaign_id}:{day}", tags=tags)
+        def report(campaign_id, day=1):
+            return day
+
+        report(7)
+        report.refresh(7, 2)
+        report(8)
+        caches["default"].delete_tags("campaign-7")
+        assert [report.get(7), report.get(7, 2), report.get(8)] == [None, None, 1]
+        caches["default"].delete_tags("all")
+        assert report.get(8) is None
+
+    async def test_tags__coroutine(self):
+        """So are those of a coroutine function; a cache of another backend knows no tags."""
+        for alias in ("default", "local"):
+
+            @cached(key="report:{number}", tags=["reports"], alias=alias)
+            async def report(number):
+                return number
+
+            assert (await report(1), await report.arefresh(1)) == (1, 1)
+        await caches["default"].adelete_tags("reports")
+        assert await caches["default"].aget("report:1") is None
+        assert await caches["local"].aget("report:1") == 1
+
+    @pytest.mark.parametrize("tags", [["{nobody}"], "reports", ["{"]])
+    def test_tags__wrong(self, tags):
+        """Tags that cannot be are refused when the function is decorated."""
+        with pytest.raises(ImproperlyConfigured, match="tags"):
+
+            @cached(tags=tags)
+            def report(number):
+                return number
+
     def test_grace(self):
         """Within its grace an old result is served where the function fails."""
         failing = []
