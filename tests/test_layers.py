@@ -63,6 +63,8 @@ FACES = {
     "cryptography": "codec.encryption",
     "prometheus_client": "metrics",
     "django_prometheus": "metrics",
+    "health_check": "contrib.health",
+    "opentelemetry": "contrib.tracing",
 }
 """The one module that may import an optional library."""
 

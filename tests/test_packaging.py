@@ -77,7 +77,17 @@ class TestMetadata:
     def test_extras__all(self, metadata):
         """The extra `all` has every extra but django-prometheus, which does not resolve with every Django."""
         extras = set(metadata.get_all("Provides-Extra"))
-        assert extras == {"supabase", "postgres", "prometheus", "django-prometheus", "crypto", "demo", "all"}
+        assert extras == {
+            "supabase",
+            "postgres",
+            "prometheus",
+            "otel",
+            "health",
+            "django-prometheus",
+            "crypto",
+            "demo",
+            "all",
+        }
         wanted = {
             name for extra in extras - {"all", "django-prometheus"} for name in of_extra(metadata, extra)
         }

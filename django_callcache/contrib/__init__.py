@@ -1,0 +1,1 @@
+"""One small file for each library that a site may have beside this one; none is imported unasked."""
