@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from django_callcache.cache import CallCache
 from django_callcache.conf import SyncSettings
@@ -65,9 +65,14 @@ class LiveFacts:
         return not self.fault
 
     @property
+    def knows_server(self) -> bool:
+        """Whether Redis said anything of itself: it answered, and lets this user ask."""
+        return bool(self.version)
+
+    @property
     def may_lose_writes(self) -> bool:
         """Whether what waits for the remote store would be lost with memory or power, where something is."""
-        if self.backlog is None or not self.is_reachable:
+        if self.backlog is None or not self.knows_server:
             return False
         evicts = bool(self.max_memory) and self.eviction_policy.startswith("allkeys")
         return evicts or not self.is_append_only
@@ -111,10 +116,12 @@ def _look(cache: CallCache, synced: bool) -> LiveFacts:
         ("HGETALL", names.processes()),
         ("HGETALL", names.heartbeat()),
     )
-    for reply in replies:
+    time, info_text, totals, minutes, processes, heartbeat = replies
+    if isinstance(info_text, NoPermissionError):
+        info_text = b""  # the user of the cache may do without
+    for reply in (time, info_text, totals, minutes, processes, heartbeat):
         if isinstance(reply, RedisError):
             raise reply
-    time, info_text, totals, minutes, processes, heartbeat = replies
     outbox = DirtyEntries(cache.redis_client(), names) if synced else None
     info = read_info(info_text)
     now = int(time[0]) + int(time[1]) / 1e6

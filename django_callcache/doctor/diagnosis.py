@@ -269,7 +269,7 @@ def _backlog(facts: Facts) -> Iterator[Finding]:
 
 
 def _durability(facts: Facts) -> Iterator[Finding]:
-    if facts.is_synced and not facts.live.is_append_only:
+    if facts.is_synced and facts.live.knows_server and not facts.live.is_append_only:
         yield Finding(
             name="not-durable",
             level="warning",
