@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import cast
 
 from django.db import router, transaction
@@ -19,6 +19,7 @@ from django_callcache.codec import Dictionary
 from django_callcache.codec.blob import START_BYTES, dictionary_id_of
 from django_callcache.codec.dictionary_records import CURRENT
 from django_callcache.exceptions import TrainingRefused, Undecodable
+from django_callcache.lua import Script
 from django_callcache.models import CompressionDictionary, CompressionDictionaryQuerySet
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.training.learning import Trial
@@ -31,6 +32,13 @@ PRUNE_AFTER = datetime.timedelta(days=1)
 
 READ_CHUNK = 500
 """Values looked at in one round trip."""
+
+START_OF_COPY = Script("""
+local starts = {}
+for at, side in ipairs(KEYS) do starts[at] = string.sub(redis.call('HGET', side, 'g') or '', 1, ARGV[1]) end
+return starts
+""")
+"""The first bytes of stale copies, empty for none. KEYS: side records. ARGV: how many."""
 
 
 def keep(cache: Subject, prefix: str, trial: Trial) -> CompressionDictionary:
@@ -149,18 +157,13 @@ def _data_of(cache: Subject, row: CompressionDictionary) -> bytes | None:
 
 
 def _needed(cache: Subject) -> Iterator[str]:
-    """Yield the ids that values and waiting entries name."""
+    """Yield the ids that values, stale copies and waiting entries name."""
     client = cache.redis_client()
-    scan = client.scan_iter(match=cache.glob, count=READ_CHUNK)
-    while redis_keys := list(islice(scan, READ_CHUNK)):
-        pipeline = client.pipeline(transaction=False)
-        for redis_key in redis_keys:
-            pipeline.getrange(redis_key, 0, START_BYTES - 1)
+    for start in chain(_starts_of_values(cache), _starts_of_copies(cache)):
         # Sets and hashes answer with an error; their members are written without dictionaries.
-        for start in pipeline.execute(raise_on_error=False):
-            dictionary_id = dictionary_id_of(start) if isinstance(start, bytes) else None
-            if dictionary_id is not None:
-                yield dictionary_id.hex()
+        dictionary_id = dictionary_id_of(start) if isinstance(start, bytes) else None
+        if dictionary_id is not None:
+            yield dictionary_id.hex()
     for blob in DirtyEntries(client, cache.redis_keys).blobs():
         if blob is None:
             raise TrainingRefused(
@@ -169,3 +172,22 @@ def _needed(cache: Subject) -> Iterator[str]:
         dictionary_id = dictionary_id_of(blob[:START_BYTES])
         if dictionary_id is not None:
             yield dictionary_id.hex()
+
+
+def _starts_of_values(cache: Subject) -> Iterator[object]:
+    client = cache.redis_client()
+    scan = client.scan_iter(match=cache.glob, count=READ_CHUNK)
+    while redis_keys := list(islice(scan, READ_CHUNK)):
+        pipeline = client.pipeline(transaction=False)
+        for redis_key in redis_keys:
+            pipeline.getrange(redis_key, 0, START_BYTES - 1)
+        yield from pipeline.execute(raise_on_error=False)
+
+
+def _starts_of_copies(cache: Subject) -> Iterator[object]:
+    client = cache.redis_client()
+    scan = client.scan_iter(match=cache.redis_keys.sides(), count=READ_CHUNK)
+    while sides := list(islice(scan, READ_CHUNK)):
+        yield from cast(
+            "list[bytes]", client.eval(START_OF_COPY.text.decode(), len(sides), *sides, START_BYTES)
+        )

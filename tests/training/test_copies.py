@@ -203,6 +203,18 @@ class TestPrune:
         assert list(CompressionDictionary.objects.all()) == [second]
         assert set(redis_client.hkeys(HASH)) == {second.dictionary_id.encode(), CURRENT}
 
+    def test_prune__what_stale_copies_need(self, make_cache, redis_client):
+        """A dictionary stays as long as a stale copy needs it, though the value is gone."""
+        cache = make_cache(RULES={"contact:": {"grace": 600}})
+        first = another(cache)
+        cache.get_or_set("contact:0", lambda: contacts(NUMBER)[0])
+        another(cache, size=600)
+        redis_client.delete("t:1:contact:0")
+
+        assert prune(cache, now=timezone.now() + TOMORROW) == []
+        redis_client.delete(cache.redis_keys.side(b"t:1:contact:0"))
+        assert [row.pk for row in prune(cache, now=timezone.now() + TOMORROW)] == [first.pk]
+
     def test_prune__what_waits_for_the_remote_store(self, make_cache, redis_client):
         """A dictionary stays as long as an entry that waits needs it, though the value is gone."""
         cache = make_cache(RULES={"contact:": {"sync": "lww"}})
