@@ -54,7 +54,7 @@ COMPRESSORS = {
 }
 REFUSED_CLIENTS = {
     "ShardClient": "let a Redis Cluster spread the keys, or use one alias for each server",
-    "HerdClient": "remove it, and let one caller compute a value by get_or_set() under cache.lock()",
+    "HerdClient": "remove it: get_or_set() lets one caller compute a value",
 }
 
 
