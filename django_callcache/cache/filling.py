@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, NoReturn
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -40,14 +40,28 @@ class FillOptions:
         """What a prefix's rule says."""
         return cls() if rule is None else cls(**{each.name: getattr(rule, each.name) for each in fields(cls)})
 
-    def changed(self, **given: float | None) -> FillOptions:
+    def changed(
+        self,
+        grace: float | None = None,
+        refresh_ahead: float | None = None,
+        soft_timeout: float | None = None,
+        hard_timeout: float | None = None,
+        lock_timeout: float | None = None,
+        jitter: float | None = None,
+    ) -> FillOptions:
         """The same but for what a caller gives; None leaves a value as it is.
 
         Raises:
             ValueError: A value that cannot be.
         """
-        stated = {name: value for name, value in given.items() if value is not None}
-        return replace(self, **stated) if stated else self
+        return FillOptions(
+            grace=self.grace if grace is None else grace,
+            refresh_ahead=self.refresh_ahead if refresh_ahead is None else refresh_ahead,
+            soft_timeout=self.soft_timeout if soft_timeout is None else soft_timeout,
+            hard_timeout=self.hard_timeout if hard_timeout is None else hard_timeout,
+            lock_timeout=self.lock_timeout if lock_timeout is None else lock_timeout,
+            jitter=self.jitter if jitter is None else jitter,
+        )
 
 
 class FillContext:

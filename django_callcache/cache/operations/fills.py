@@ -15,6 +15,8 @@ from django_callcache.cache.operations.refreshes import RefreshOperations
 from django_callcache.cache.single_flight import Flight, Landing
 from django_callcache.cache.value_keys import Key
 
+NOTHING_GIVEN = (None,) * 6
+
 FLIGHTS = 3
 """Flights that a caller waits for before it computes on its own: one under way, and two that begin later."""
 
@@ -68,16 +70,13 @@ class FillOperations(RefreshOperations):
         """
         prefix = self._prefix(key)
         ids = self._tag_ids(tags, prefix) if tags else ()
-        options = prefix.filling.changed(
-            grace=grace,
-            refresh_ahead=refresh_ahead,
-            soft_timeout=soft_timeout,
-            hard_timeout=hard_timeout,
-            lock_timeout=lock_timeout,
-            jitter=0.0 if jitter is None and timeout is not DEFAULT_TIMEOUT else jitter,
-        )
-        if options.grace and not prefix.leaves_copies:
-            prefix.leaves_copies = True
+        options = prefix.filling
+        if jitter is None and options.jitter and timeout is not DEFAULT_TIMEOUT:
+            jitter = 0.0
+        given = grace, refresh_ahead, soft_timeout, hard_timeout, lock_timeout, jitter
+        if given != NOTHING_GIVEN:
+            options = options.changed(*given)
+            prefix.leaves_copies = prefix.leaves_copies or options.grace > 0
         if options.refresh_ahead and callable(default):
             value = await self._read_ahead(self._wanted(key, version, default, timeout, options, ids))
         else:
