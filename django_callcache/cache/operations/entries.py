@@ -14,6 +14,7 @@ from django_callcache.cache.operations.base import FAILED, MISSING, ends_early, 
 from django_callcache.cache.operations.learning import LearningOperations
 from django_callcache.cache.operations.tags import TagOperations, start_of
 from django_callcache.cache.prefixes import Prefix
+from django_callcache.cache.runtime import SESSIONS
 from django_callcache.cache.value_keys import Key
 from django_callcache.codec import Tagged
 from django_callcache.exceptions import RedisFault, RedisRefused
@@ -163,7 +164,11 @@ class EntryOperations(TagOperations, LearningOperations):
         *,
         tags: Iterable[str] = (),
     ) -> bool:
-        """Store a value if the key is absent; tell whether it was stored. See `set` for the arguments."""
+        """Store a value if the key is absent; tell whether it was stored. See `set` for the arguments.
+
+        Raises:
+            RedisFault: The key is that of a session, also in degraded mode.
+        """
         ids = self._tag_ids(tags, self._prefix(key)) if tags else ()
         return await self._add(key, value, timeout, version, ids)
 
@@ -192,7 +197,10 @@ class EntryOperations(TagOperations, LearningOperations):
                 start, redis_key, blob, px, started
             )
         except RedisFault as fault:
-            return self._degraded(fault, prefix, False)
+            self._degraded(fault, prefix, False)
+            if str(key).startswith(SESSIONS):
+                raise  # told that the key is taken, Django would try ten thousand others
+            return False
         finally:
             self._written(key, version)
         prefix.counts.wrote(SETS, now() - started)

@@ -24,9 +24,9 @@ class Command(BaseCommand):
     """Prints the rules of a user who may do what the caches need, on their own keys, and nothing else."""
 
     help = (
-        "Print the ACL of a Redis user for the caches of this backend: reads, writes and scripts on their own "
-        "keys, no administration, no keys of others. Nothing is sent to Redis; enter the line there yourself, with "
-        "a password in place of PASSWORD. Exit codes: 0 done, 2 wrong usage or configuration."
+        "Print the ACL of a Redis user for the caches of this backend: reads, writes and scripts on their "
+        "own keys, no administration, no keys of others. Nothing is sent to Redis; enter the line there "
+        "yourself, with a password in place of PASSWORD. Exit codes: 0 done, 2 wrong usage or configuration."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
