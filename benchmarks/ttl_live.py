@@ -105,7 +105,7 @@ def main() -> int:
             Screen(name, f"screen{number}", name.endswith("sync")) for number, name in enumerate(SCREENS)
         ]
         site = Site(screens, options.factor)
-        lag = site.play(_schedule(options.hours, options.seed), options.hours)
+        lag = site.play(schedule(options.hours, options.seed), options.hours)
     print(
         f"{options.hours:g} hours at a factor of {options.factor:g}, seed {options.seed}; "
         f"late by {lag:.2f} s at worst, {lag * options.factor:.0f} s of the schedule\n"
@@ -223,14 +223,14 @@ class Site:
             changed |= {f"campaign:{campaign}", f"contact:{contact}"}
         for screen in self._screens:
             if screen.is_synced and changed:
-                caches[screen.alias].delete_many(sorted(changed))
+                caches[screen.alias].delete_many(sorted(changed), polled=True)
 
     def _of(self, name: str, number: int) -> int:
         numbers = self._keys[name]
         return numbers[number % len(numbers)]
 
 
-def _schedule(hours: float, seed: int) -> list[Event]:
+def schedule(hours: float, seed: int) -> list[Event]:
     """What happens, in order."""
     draw = random.Random(seed)
     events = []

@@ -208,12 +208,21 @@ class BatchOperations(TagOperations, LearningOperations):
         ttls += [self._longest(prefix, timeout, ttls[0]) for prefix in prefixes]
         return await self._stamps(ids, b"" if b"" in ttls else max(ttls, key=int), now())
 
-    async def delete_many(self, keys: Iterable[Key], version: int | None = None) -> int | None:
-        """Delete several keys; return how many existed, None where no key was given."""
+    async def delete_many(
+        self, keys: Iterable[Key], version: int | None = None, *, polled: bool = False
+    ) -> int | None:
+        """Delete several keys; return how many existed, None where no key was given.
+
+        Args:
+            keys: Any number.
+            version: Left out, the alias's ``VERSION``.
+            polled: Whether a poll found these changed, some time after they did. TTL policies that learn
+                take any other deletion for the change itself, which no shorter TTL could have helped.
+        """
         removed: int | None = None
         for chunk in _chunks(keys, READ_CHUNK):
             removed = removed or 0
-            writes = [self._delete(key, version) for key in chunk]
+            writes = [self._delete(key, version, is_polled=polled) for key in chunk]
             plain = [write.redis_key for write in writes if not write.prefix.is_synced]
             try:
                 if plain:
@@ -305,10 +314,10 @@ class BatchOperations(TagOperations, LearningOperations):
         voids = prefix.leaves_copies or ends_early(px)
         return Write(key, prefix, redis_key, commands.set_(redis_key, blob, px), after, voids)
 
-    def _delete(self, key: Key, version: int | None) -> Write:
+    def _delete(self, key: Key, version: int | None, *, is_polled: bool = False) -> Write:
         prefix = self._prefix(key)
         redis_key = self._redis_key(key, version)
-        after = self._removal(prefix, redis_key)
+        after = self._removal(prefix, redis_key, is_polled=is_polled)
         if prefix.is_synced:
             return self._synced(key, prefix, version, b"delete", b"", b"")._replace(after=after)
         return Write(key, prefix, redis_key, commands.unlink(redis_key), after, voids=True)

@@ -23,7 +23,10 @@ from django_callcache.ttl import Decision, KeyRecord, Load
 from django_callcache.ttl.key_record import GRACE_SECONDS
 
 ESTIMATE, REMOVED = b"e", b"i"
-"""Fields of the side record: what is remembered of the key; when it was deleted since (unix seconds)."""
+"""Fields of the side record: what is remembered of the key; when it was deleted since (unix seconds, and
+``p`` behind them where a poll found it changed)."""
+
+POLLED = b"p"
 
 GRACE_MS = int(GRACE_SECONDS * 1000)
 EARLY_SECONDS = 1.0
@@ -32,9 +35,11 @@ EARLY_SECONDS = 1.0
 MARK_REMOVED = Script("""
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local time = redis.call('TIME')
-return redis.call('HSETNX', KEYS[1], ARGV[1], time[1] .. string.format('.%06d', time[2]))
+return redis.call('HSETNX', KEYS[1], ARGV[1], time[1] .. string.format('.%06d', time[2]) .. ARGV[2])
 """)
-"""Note the first deletion since the last load, where anything is remembered. KEYS: side. ARGV: field."""
+"""Note the first deletion since the last load, where anything is remembered. KEYS: side.
+ARGV: field, what goes behind the time.
+"""
 
 
 class Remembered(NamedTuple):
@@ -45,6 +50,8 @@ class Remembered(NamedTuple):
     record: KeyRecord | None = None
     removed_at: float | None = None
     """When it was deleted since its last load."""
+    is_polled: bool = False
+    """Whether a poll found it changed then."""
     exists: bool = False
     """Whether there is a value."""
 
@@ -117,7 +124,11 @@ class LearningOperations(OperationsBase):
         clock = int(seconds) + int(microseconds) / 1e6
         return [
             Remembered(
-                clock, KeyRecord.unpack(record), None if removed is None else float(removed), bool(exists)
+                clock,
+                KeyRecord.unpack(record),
+                None if removed is None else float(removed.removesuffix(POLLED)),
+                removed is not None and removed.endswith(POLLED),
+                bool(exists),
             )
             for (record, removed), exists in zip(found[::2], found[1::2], strict=True)
         ]
@@ -147,6 +158,7 @@ class LearningOperations(OperationsBase):
             updated_at=updated_at_of(value, rule.updated_at) if rule and rule.updated_at else None,
             previous=previous,
             removed_at=removed_at,
+            is_polled=known.is_polled,
             is_lost=is_lost,
         )
         verdict = learner.take(load, self._runtime.profile)
@@ -162,8 +174,9 @@ class LearningOperations(OperationsBase):
             commands.pexpire(side, b"%d" % lasts_ms),
         )
 
-    def _removal(self, prefix: Prefix, redis_key: bytes) -> Sequence[bytes]:
+    def _removal(self, prefix: Prefix, redis_key: bytes, *, is_polled: bool = False) -> Sequence[bytes]:
         """Commands that note a deletion, behind it."""
         if prefix.learner is None:
             return ()
-        return (commands.eval_(MARK_REMOVED, (self._internal.side(redis_key),), (REMOVED,)),)
+        arguments = REMOVED, POLLED if is_polled else b""
+        return (commands.eval_(MARK_REMOVED, (self._internal.side(redis_key),), arguments),)

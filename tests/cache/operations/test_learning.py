@@ -140,6 +140,13 @@ class TestLearning:
         assert sums_of(learning)[ALL_EXPOSURE] > 900
         assert redis_client.hget(side_of(learning, "row:1"), "i") is None
 
+    async def test_set__after_poll(self, learning, redis_client):
+        """A value deleted because a poll found it changed had been stale: the change counts."""
+        remember(learning, redis_client, "row:1", "a", expired=-500)
+        await learning.delete_many(["row:1"], polled=True)
+        await learning.set("row:1", "b")
+        assert (sums_of(learning)[OBSERVATIONS], sums_of(learning)[ALL_CHANGES]) == (1, 1)
+
     async def test_delete__nothing_remembered(self, make_cache, face_of, redis_client):
         """Deleting what nothing is known of leaves nothing behind."""
         face = face_of(make_cache(NEAR=False, RULES={"row:": RULE}))
