@@ -233,14 +233,14 @@ class TestWorkers:
                 while len(workers := reporting(cache)) < 2:  # which of them answers is chance
                     ask(request)
                     made += 1
-                wait_until(lambda: reads(prometheus) == made)
+                wait_until(lambda: reads(prometheus) == made, 90)
                 before = workers_of(master)
                 os.kill(before[0], signal.SIGTERM)
                 wait_until(lambda: len(set(workers_of(master)) - set(before)) == 1)
                 wait_until(lambda: len(workers & reporting(cache)) == 1)
                 for _ in range(40):
                     ask(request)
-                wait_until(lambda: reads(prometheus) == made + 40)
+                wait_until(lambda: reads(prometheus) == made + 40, 90)
                 assert prometheus.query("sum(resets(callcache_operations_total[10m]))")[0][1] == 0
                 assert len(prometheus.query("callcache_operations_total")) == len(metrics.OPERATIONS)
 
