@@ -67,6 +67,12 @@ class TestInstallation:
 
 
 class TestRights:
+    @pytest.fixture
+    def db(self, postgres_url):
+        """A database that no Supabase server has worked on: one of those grants rights at its start."""
+        with psycopg.connect(new_database(postgres_url), autocommit=True) as connection:
+            yield connection
+
     @pytest.mark.parametrize("role", ["anon", "authenticated"])
     def test_browser_roles(self, db, role):
         """Roles of browsers may neither read a table nor call a function."""

@@ -43,7 +43,8 @@ class TestLoadCalls:
         call = Call.objects.get(pk=3)
         call.pk = None
         call.save()
-        assert call.pk == 4
+        assert call.pk > 3  # the database may have given away higher ids before
+        assert Call.objects.count() == 4
 
 
 class TestCommand:
