@@ -107,6 +107,10 @@ class RemoteRefused(SyncError):
     """The remote store refuses us: credentials, permissions or a missing schema. A person has to act."""
 
 
+class WrongEnvironment(RemoteRefused):
+    """The Redis database or the namespace belongs to another environment; nothing was read or written."""
+
+
 class RemoteRejected(SyncError):
     """The remote store refuses a row for its data; other rows are not concerned."""
 

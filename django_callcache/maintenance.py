@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
@@ -23,6 +24,7 @@ from django_callcache.models import (
     SyncRun,
 )
 from django_callcache.outbox.stat_buckets import StatBuckets
+from django_callcache.replication import requests
 from django_callcache.replication.passes import sync
 from django_callcache.replication.remotes import open_remote
 from django_callcache.stats.collect import Collected, collect
@@ -66,6 +68,7 @@ def run_once(
     may_go_on: Callable[[], bool] = lambda: True,
     prefix: str | None = None,
     verify: bool = False,
+    take_over: bool = False,
 ) -> Report:
     """Collect statistics, restore dictionaries, sync with the remote store, and prune old rows.
 
@@ -75,6 +78,7 @@ def run_once(
         may_go_on: Asked between batches; False ends the run, its work so far done.
         prefix: Push no other keys than those that begin with it.
         verify: Compare both sides wholly, and push again what the remote store has lost.
+        take_over: Make Redis and the namespace this environment's, whoever had them.
 
     Returns:
         What was done, errors included; or who else is at it.
@@ -88,17 +92,28 @@ def run_once(
     if not lease.take():
         report.busy_for = lease.remaining_seconds()
         return report
+    number = requests.drawn(cache)
     try:
         with _noted(report, "collect"):
             report.collected = collect(StatBuckets(cache.redis_client(), cache.redis_keys), cache.alias)
         with _noted(report, "dictionaries"):
             restore(cache)
         with _noted(report, "sync"):
-            _sync(cache, report, remote, lambda: may_go_on() and lease.keep(), prefix, verify)
+            _sync(
+                cache,
+                report,
+                remote,
+                lambda: may_go_on() and lease.keep(),
+                prefix=prefix,
+                verify=verify,
+                take_over=take_over,
+            )
         with _noted(report, "prune"):
             report.pruned = _prune()
         with _noted(report, "totals"):
             StatBuckets(cache.redis_client(), cache.redis_keys).note(*totals_of(report, time.time()))
+        if prefix is None and may_go_on():
+            requests.answer(cache, number, report.sync)
     finally:
         lease.give_back()
     return report
@@ -144,15 +159,14 @@ def _sync(
     report: Report,
     remote: RemoteStore | None,
     may_go_on: Callable[[], bool],
-    prefix: str | None,
-    verify: bool,
+    **how: Any,
 ) -> None:
     opened = None if remote else open_remote(get_settings().sync)
     remote = remote or opened
     if remote is None:
         return
     try:
-        report.sync = sync(cache, remote, may_go_on, prefix=prefix, verify=verify)
+        report.sync = sync(cache, remote, may_go_on, **how)
         _collect_garbage(cache, remote)
     finally:
         if opened is not None:

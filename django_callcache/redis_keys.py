@@ -152,6 +152,18 @@ class RedisKeys:
         """Channel: which values were written, where the server itself does not announce it."""
         return self.root + b"near"
 
+    def requests(self) -> bytes:
+        """String: the last number drawn by who asked for a pass."""
+        return self._sync + b"requests"
+
+    def answer(self) -> bytes:
+        """Hash: the last pass that answered requests."""
+        return self._sync + b"answer"
+
+    def environment(self) -> bytes:
+        """String: which environment this Redis belongs to."""
+        return self._sync + b"environment"
+
     def garbage(self) -> bytes:
         """String: there for as long as the remote store's garbage was collected lately."""
         return self._sync + b"garbage"

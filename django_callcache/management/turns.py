@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 
 from django_callcache.maintenance import Report, cache_of, run_once
+from django_callcache.replication.requests import is_asked_for
 from django_callcache.sync.leader import Heartbeat
 from django_callcache.sync.remote import RemoteStore
 from django_callcache.watch import Watch
@@ -35,6 +36,9 @@ class Turns:
         aliases: Keys of ``CACHES``.
         remote: The remote store, if there is one.
         tell: Takes the facts of each run.
+        prefix: Push no other keys than those that begin with it.
+        verify: Compare both sides wholly, and push again what the remote store has lost.
+        take_over: Make Redis and the namespace this environment's, whoever had them.
 
     Raises:
         ImproperlyConfigured: There is no alias to work for, or one is not ours.
@@ -46,10 +50,16 @@ class Turns:
         remote: RemoteStore | None,
         *,
         tell: Callable[[Mapping[str, Any]], object] | None = None,
+        prefix: str | None = None,
+        verify: bool = False,
+        take_over: bool = False,
     ) -> None:
         if not aliases:
             raise ImproperlyConfigured("CACHES has no django_callcache.cache.CallCache to work for")
         self.may_go_on: Callable[[], bool] = lambda: True
+        self.wake: Callable[[], object] = lambda: None
+        """Called when somebody asks for a pass."""
+        self._how: dict[str, Any] = {"prefix": prefix, "verify": verify, "take_over": take_over}
         self._caches = {alias: cache_of(alias) for alias in aliases}
         self._remote = remote
         self._schema_is_known = remote is None
@@ -80,6 +90,12 @@ class Turns:
             self._note(alias, alive_at=time.time())
             self._heartbeats[alias].write(cache.redis_client(), cache.redis_keys)
 
+    def watch(self) -> None:
+        """Leave a sign of life between two turns, and see whether somebody asks for one."""
+        self.beat()
+        if any(is_asked_for(cache) for cache in self._caches.values()):
+            self.wake()
+
     def _check_schema(self) -> None:
         if self._remote is not None and not self._schema_is_known:
             self._remote.check_schema()
@@ -87,7 +103,7 @@ class Turns:
 
     def _run(self, alias: str) -> Report:
         try:
-            report = run_once(alias, remote=self._remote, may_go_on=self.may_go_on)
+            report = run_once(alias, remote=self._remote, may_go_on=self.may_go_on, **self._how)
         except redis.RedisError as error:
             report = Report(alias, errors=[error])
         if report.busy_for is not None:

@@ -174,6 +174,13 @@ class DirtyEntries:
             for redis_key, _ in self._client.zscan_iter(bucket.due, count=1000):
                 yield redis_key
 
+    def entries(self) -> Iterator[DirtyEntry]:
+        """Yield what waits, without claiming it; what this release cannot read is left out."""
+        for bucket in self._keys.outboxes():
+            for redis_key, payload in self._client.hscan_iter(bucket.payload):
+                if _is_known(payload):
+                    yield parse_payload(redis_key, payload, 0)
+
     def blobs(self) -> Iterator[bytes | None]:
         """Yield the bytes of every entry that waits; None for one in a format this release does not know."""
         for bucket in self._keys.outboxes():

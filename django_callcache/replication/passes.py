@@ -12,6 +12,7 @@ from django_callcache.conf import get_settings
 from django_callcache.models import SyncRun
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.replica import Replica
+from django_callcache.replication.environments import ensure_own
 from django_callcache.replication.keeper import ModelKeeper
 from django_callcache.replication.remotes import namespace_of
 from django_callcache.replication.values import CacheValues
@@ -38,6 +39,7 @@ def sync(
     *,
     prefix: str | None = None,
     verify: bool = False,
+    take_over: bool = False,
 ) -> SyncReport:
     """Run a pass, store its report, and announce it.
 
@@ -47,7 +49,8 @@ def sync(
     run = SyncRun(alias=cache.alias, outcome=SyncRun.Outcome.FAILED)
     began = time.monotonic()
     try:
-        report = make_pass(cache, remote, may_go_on).run(prefix=prefix, verify=verify)
+        one = make_pass(cache, remote, may_go_on)
+        report = one.run(lambda: ensure_own(cache, remote, take_over=take_over), prefix=prefix, verify=verify)
     except Exception as error:
         _store(run, error, time.monotonic() - began)
         raise

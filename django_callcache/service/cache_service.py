@@ -17,6 +17,7 @@ from django_callcache.cache import CallCache
 from django_callcache.conf import get_settings
 from django_callcache.exceptions import SyncError
 from django_callcache.maintenance import Report, cache_of, run_once
+from django_callcache.replication import requests
 from django_callcache.service.access import (
     DAYS_BACK,
     HourlyAccess,
@@ -211,13 +212,22 @@ class CacheService:
         logger.info("alias=%s sync=stopped", self.alias)
 
     async def sync_now(self) -> Report:
-        """Run one sync pass now, after the one that somebody else is at; return its report.
+        """Sync now; return the report of the pass, which began after this call.
+
+        While somebody else is at a pass, this waits for its end; of all who wait, whatever their process,
+        one runs the next pass for all.
 
         Raises:
             SyncError: The remote store could not be reached, or refuses us.
             Exception: Whatever else was the first to go wrong.
         """
+        number = await in_thread(requests.request, self._cache)
         while True:
+            answered = await in_thread(requests.answered, self._cache, number)
+            if answered is not None:
+                if answered.error is not None:
+                    raise answered.error
+                return Report(self.alias, sync=answered)
             report = await self._run_pass()
             if report.busy_for is None:
                 return report

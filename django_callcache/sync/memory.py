@@ -93,6 +93,10 @@ class MemoryStore:
                 self._marks[namespace] = marks[0]
             return self._marks[namespace]
 
+    def exposed(self) -> str:
+        """Nobody else reaches this memory."""
+        return ""
+
     def check_schema(self) -> None:
         """Memory needs no schema."""
 

@@ -6,7 +6,11 @@ For projects that may open the database itself: the same tables and functions, o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
@@ -25,6 +29,9 @@ from django_callcache.sync.remote import (
     read_push_reply,
     read_text,
 )
+
+GRACE_SECONDS = 1.0
+"""How much longer than its own time limit the database is waited for."""
 
 
 class PostgresStore:
@@ -65,6 +72,10 @@ class PostgresStore:
         query = "select public.callcache_claim(%s, %s, %s)"
         return read_text(self._ask(query, [namespace, ",".join(marks), take_over]))
 
+    def exposed(self) -> str:
+        """Tell which tables browsers may reach; empty: none."""
+        return read_text(self._ask("select public.callcache_exposed()", []))
+
     def check_schema(self) -> None:
         """See that the database has the tables of this release."""
         ensure_schema_version(self._ask("select max(schema_version) from public.callcache_meta", []))
@@ -79,7 +90,12 @@ class PostgresStore:
         if connection.vendor != "postgresql":
             raise RemoteRefused(f"The database alias {self._database!r} is not a PostgreSQL")
         try:
-            with transaction.atomic(self._database, durable=True), connection.cursor() as cursor:
+            connection.ensure_connection()
+            with (
+                _cut_after(connection.connection, self._timeout_ms / 1000 + GRACE_SECONDS),
+                transaction.atomic(self._database, durable=True),
+                connection.cursor() as cursor,
+            ):
                 # Local to the transaction, since a pooler may hand the session to another client after it.
                 cursor.execute("select set_config('statement_timeout', %s, true)", [str(self._timeout_ms)])
                 cursor.execute(query, parameters)
@@ -92,6 +108,28 @@ class PostgresStore:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._database!r}>"
+
+
+@contextmanager
+def _cut_after(connection: Any, seconds: float) -> Iterator[None]:
+    """Cut the connection under a call that takes too long.
+
+    The server's own time limit says nothing where the server hangs or the network swallows its answer.
+    """
+    line = socket.socket(fileno=os.dup(connection.fileno()))
+
+    def cut() -> None:
+        with suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        line.close()
 
 
 def _fault_of(error: Exception) -> SyncError:

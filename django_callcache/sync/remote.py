@@ -136,6 +136,9 @@ class RemoteStore(Protocol):
             take_over: Whether to replace the mark of another environment.
         """
 
+    def exposed(self) -> str:
+        """Tell which tables browsers may reach, and by which role; empty: none."""
+
     def check_schema(self) -> None:
         """See that the store has the tables of this release.
 

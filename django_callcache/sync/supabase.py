@@ -114,6 +114,10 @@ class SupabaseStore:
         parameters = {"p_namespace": namespace, "p_marks": ",".join(marks), "p_take_over": take_over}
         return read_text(self._call("callcache_claim", parameters))
 
+    def exposed(self) -> str:
+        """Tell which tables browsers may reach; empty: none."""
+        return read_text(self._call("callcache_exposed", {}))
+
     def check_schema(self) -> None:
         """See that the project has the tables of this release."""
         rows = self._within_time(

@@ -118,10 +118,17 @@ class SyncPass:
         self._may_go_on = may_go_on
         self._clock = clock
 
-    def run(self, *, prefix: str | None = None, verify: bool = False) -> SyncReport:
+    def run(
+        self,
+        prepare: Callable[[], object] = lambda: None,
+        *,
+        prefix: str | None = None,
+        verify: bool = False,
+    ) -> SyncReport:
         """Push until nothing that was due when the pass began is left, then pull until nothing has changed.
 
         Args:
+            prepare: Called first; an error of the remote store that it raises ends the pass.
             prefix: Push no other keys than those that begin with it. All changes are pulled.
             verify: Compare both sides wholly, and push again what the remote store has lost.
 
@@ -144,6 +151,7 @@ class SyncPass:
             self._namespace, self._bounds.batch, self._may_go_on,
         )  # fmt: skip
         try:
+            prepare()
             push.run(prefix)
             pull.run(verify=verify)
             if pull.counts["remarked"]:

@@ -14,8 +14,11 @@ from django_callcache.exceptions import RemoteUnavailable, SyncNotRecorded
 from django_callcache.models import CacheStat, SyncRun
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.stat_buckets import Growth, StatBuckets
+from django_callcache.replication import requests
 from django_callcache.service import CacheMetrics, CacheService, cache_service
+from django_callcache.service.threads import in_thread
 from django_callcache.sync.leader import Heartbeat, LoopLease
+from django_callcache.sync.sync_pass import SyncReport
 from testproject.parts.redis_server import RedisServer
 from tests.service.conftest import eventually
 
@@ -352,12 +355,36 @@ class TestSync:
         lease.give_back()
         assert (await waiting).sync.pushed == 1
 
+    async def test_sync_now__shared(self, store, service, cache):
+        """Of all who ask while a pass is under way one runs the next, for all of them."""
+        lease = LoopLease(cache.redis_client(), cache.redis_keys, 30)
+        assert lease.take()
+        await service.set("call:7", 1)
+        waiting = [asyncio.create_task(CacheService().sync_now()) for _ in range(5)]
+        done, _ = await asyncio.wait(waiting, timeout=0.3)
+        assert not done
+        lease.give_back()
+        reports = await asyncio.gather(*waiting)
+        assert [report.sync.pushed for report in reports] == [1] * 5
+        assert await in_thread(SyncRun.objects.count) < 5
+
+    async def test_sync_now__shared_failure(self, cache):
+        """A pass that failed has failed for all who wait for it."""
+        number = await in_thread(requests.request, cache)
+        error = RemoteUnavailable("down")
+        report = SyncReport(started_at=1.0, duration_seconds=0.1, error=error)
+        await in_thread(requests.answer, cache, number, report)
+        found = await in_thread(requests.answered, cache, number)
+        assert isinstance(found.error, RemoteUnavailable)
+        assert await in_thread(requests.answered, cache, number + 1) is None
+        assert not await in_thread(requests.is_asked_for, cache)
+
     async def test_several_services(self, store, service):
-        """Several services at once push every entry once."""
+        """Several services at once push every entry once, and share the report."""
         for number in range(5):
             await service.set(f"call:{number}", number)
         reports = await asyncio.gather(*(CacheService().sync_now() for _ in range(3)))
-        assert sum(report.sync.pushed for report in reports) == 5
+        assert max(report.sync.pushed for report in reports) == 5
         assert [store.stored("tests", f"1:call:{number}").remote_version for number in range(5)] == [1] * 5
 
     async def test_start_and_stop(self, store, service):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+
 import environ
 import pytest
 from django.db import connections, transaction
@@ -76,6 +79,19 @@ class TestPostgresStore:
         with pytest.raises(RemoteUnavailable):
             postgres_store.push(NAMESPACE, "a", [row("1:b")])
         assert postgres_store.push(NAMESPACE, "a", [row("1:b")]).applied
+
+    def test_server_hangs(self, remote_alias, remote_sql):
+        """A server that hangs, so that its own time limit is none, is given up in time."""
+        store = PostgresStore(remote_alias, timeout_seconds=0.1)
+        store.push(NAMESPACE, "a", [row("1:a")])
+        pid = connections[remote_alias].connection.info.backend_pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(RemoteUnavailable):
+                store.push(NAMESPACE, "a", [row("1:b")])
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert store.push(NAMESPACE, "a", [row("1:b")]).applied
 
     def test_inside_a_transaction(self, postgres_store, remote_alias):
         """In somebody's transaction nothing could be acknowledged: the commit is not ours."""

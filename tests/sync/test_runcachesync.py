@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 
 import pytest
 from django.core.cache import caches
@@ -57,6 +58,55 @@ class TestRunCacheSync:
         assert [json.loads(line)["pushed"] for line in lines] == [1, 0]
         assert json.loads(lines[0])["alias"] == "default"
         assert SyncRun.objects.count() == 2
+
+    def test_prefix(self, command, cache):
+        """With --prefix only its keys are pushed, and the others wait."""
+        cache.set("call:7", 1)
+        cache.set("contact:7", 1)
+        lines = command("--once", "--json", "--prefix", "call:").splitlines()
+        assert json.loads(lines[0])["pushed"] == 1
+        assert json.loads(lines[0])["backlog"] == 1
+        assert json.loads(command("--once", "--json").splitlines()[0])["pushed"] == 1
+
+    def test_dry_run(self, command, cache, remote_sql):
+        """With --dry-run both sides are looked at and nothing moves."""
+        cache.set("call:7", 1)
+        cache.delete("contact:7")
+        row = {"k": "1:call:8", "v": 8, "h": f"{int(time.time() * 1e6):016x}"}
+        foreign = {**row, "k": "1:session:8"}
+        push = "select public.callcache_push(%s, 'elsewhere', %s::jsonb)"
+        remote_sql.execute(push, (NAMESPACE, json.dumps([row, foreign])))
+        facts = json.loads(command("--once", "--dry-run", "--json"))
+        assert (facts["push"], facts["delete"], facts["pull"], facts["refuse"]) == (2, 1, 1, 1)
+        assert facts["by_prefix"] == {"call:": 1, "contact:": 1}
+        assert "push=1 " in command("--once", "--dry-run", "--prefix", "call:")
+        assert cache.get("call:8") is None
+        assert not SyncRun.objects.exists()
+        assert json.loads(command("--once", "--json").splitlines()[0])["pulled"] == 1
+
+    def test_verify(self, command, cache, remote_sql):
+        """With --verify what the remote store has lost is pushed again."""
+        cache.set("call:7", 1)
+        command("--once")
+        remote_sql.execute("delete from public.callcache_entries where namespace = %s", (NAMESPACE,))
+        assert json.loads(command("--once", "--json").splitlines()[0])["pushed"] == 0
+        facts = json.loads(command("--once", "--json", "--verify").splitlines()[0])
+        assert (facts["remarked"], facts["pushed"]) == (1, 1)
+
+    def test_take_over(self, command, cache):
+        """A Redis of another environment is refused with exit code 1, until a person takes it over."""
+        cache.redis_client().set(cache.redis_keys.environment(), "mark other-namespace")
+        with pytest.raises(CommandError):
+            command("--once")
+        assert SyncRun.objects.get().error_class == "WrongEnvironment"
+        command("--once", "--take-over")
+
+    @pytest.mark.parametrize("option", ["--prefix=a", "--dry-run", "--verify", "--take-over"])
+    def test_only_once(self, command, option):
+        """What is meant for one pass does not go with the loop."""
+        with pytest.raises(CommandError, match="--once") as caught:
+            command(option)
+        assert caught.value.returncode == 2
 
     def test_failed(self, command, cache, remote_sql):
         """A pass that failed is exit code 1, and the row of the run says why."""

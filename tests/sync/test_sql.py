@@ -15,6 +15,7 @@ FUNCTIONS = (
     "callcache_pull('crm', 0)",
     "callcache_gc()",
     "callcache_claim('crm', 'a')",
+    "callcache_exposed()",
     "callcache_feed()",
     "callcache_changes_gc()",
 )

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -29,9 +29,10 @@ class Impostor(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, status=200, headers=None, body=b"", delay=0.0):
+    def __init__(self, status=200, headers=None, body=b"", delay=0.0, drip=0.0):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answer = (status, headers or {}, body, delay)
+        self.drip = drip
         self.requests = []
 
     @property
@@ -50,7 +51,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        with suppress(OSError):  # who asked may have given up
+            if not self.server.drip:
+                self.wfile.write(body)
+                return
+            for byte in body:
+                self.wfile.write(bytes([byte]))
+                time.sleep(self.server.drip)
 
     do_GET = do_POST = answer  # noqa: N815 (names that http.server looks for)
 
@@ -180,6 +187,20 @@ class TestAnswers:
             with pytest.raises(RemoteUnavailable, match="answer"):
                 store.push(NAMESPACE, "a", [row()])
             assert len(server.requests) <= 1
+
+    def test_drips(self):
+        """A server that sends its answer byte by byte is given up in time, and the next call goes."""
+        with (
+            impostor(body=b" " * 1000, drip=0.02) as server,
+            store_at(server.url, timeout_seconds=0.3) as store,
+        ):
+            began = time.monotonic()
+            with pytest.raises(RemoteUnavailable, match="longer than"):
+                store.push(NAMESPACE, "a", [row()])
+            assert time.monotonic() - began < 10
+            server.answer = (401, {}, b"", 0.0)
+            with pytest.raises(RemoteRefused):
+                store.push(NAMESPACE, "a", [row()])
 
     def test_nobody_there(self):
         """A closed port is an outage."""

@@ -14,10 +14,17 @@ from django_callcache.cache import commands
 from django_callcache.cache.counters import UNDECODABLE
 from django_callcache.cache.operations.base import OperationsBase, now
 from django_callcache.cache.value_keys import Key
-from django_callcache.exceptions import RedisFault, Undecodable
+from django_callcache.exceptions import RedisFault, SyncNotRecorded, Undecodable
 
 MEMBER = b""
 """What stands for the key in a member's seal."""
+
+WRITES = frozenset(
+    {
+        "SADD", "SREM", "SPOP", "SMOVE", "SDIFFSTORE", "SINTERSTORE", "SUNIONSTORE",
+        "HSET", "HDEL", "ZADD", "ZINCRBY", "ZREM", "ZPOPMAX", "ZPOPMIN", "ZREMRANGEBYSCORE",
+    }
+)  # fmt: skip
 
 Answer = TypeVar("Answer")
 Bound = float | str
@@ -306,10 +313,27 @@ class CollectionOperations(OperationsBase):
         self, convert: Callable[[Any], Answer], fallback: Answer, name: str, key: bytes, *parts: Any
     ) -> Answer:
         """The converted reply of a command; the fallback where Redis failed and may."""
+        if name in WRITES:
+            self._refuse_synced(key, *(parts[:1] if name == "SMOVE" else ()))
         try:
             return convert(self._checked(await self._io.ask(commands.command(name, key, *parts), now())))
         except RedisFault as fault:
             return self._degraded(fault, self._prefix(self._value_keys.caller_key(key)), fallback)
+
+    def _refuse_synced(self, *redis_keys: bytes) -> None:
+        """Refuse to write a collection where writes are meant for the remote store.
+
+        Raises:
+            SyncNotRecorded: Collections are not synced.
+        """
+        for redis_key in redis_keys:
+            key = self._value_keys.caller_key(redis_key)
+            prefix = self._prefix(key)
+            if prefix.is_synced:
+                raise SyncNotRecorded(
+                    f"Sets, sorted sets and hashes are not synced, but the prefix {prefix.name!r} is. "
+                    "Store the whole collection with set(), or choose a prefix without it."
+                )
 
     async def _store(
         self, name: str, dest: Key, version_dest: int | None, keys: Iterable[Key], version: int | None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,22 +16,27 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from django_callcache.conf import get_settings
+from django_callcache.exceptions import SyncError
 from django_callcache.loop import Loop, StopNow
-from django_callcache.maintenance import own_aliases
+from django_callcache.maintenance import cache_of, own_aliases
 from django_callcache.management.arguments import positive_count, positive_seconds
 from django_callcache.management.turns import Turns
+from django_callcache.replication.preview import preview
 from django_callcache.replication.remotes import open_remote
 from django_callcache.sync.remote import RemoteStore
 
 logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 1.0
+"""Pause between two signs of life, which is also how soon a request for a pass is seen."""
 
 
 class Command(BaseCommand):
     """Parses, builds and runs the loop."""
 
     help = (
-        "Run the loop behind the cache: turn counts into hourly statistics, push synced writes to the remote "
-        "store, prune old rows. The first signal ends it after the batch at hand, the second at once. "
+        "Run the loop behind the cache: turn counts into hourly statistics, sync with the remote store, "
+        "prune old rows. The first signal ends it after the batch at hand, the second at once. "
         "Exit codes: 0 done, 1 a pass failed, 2 wrong usage or configuration."
     )
     requires_system_checks = (Tags.caches,)
@@ -50,6 +56,21 @@ class Command(BaseCommand):
             "--max-passes", type=positive_count, metavar="NUMBER", help="Exit after so many passes."
         )
         parser.add_argument(
+            "--prefix", metavar="PREFIX",
+            help="With --once: push no other keys than those that begin with this. All changes are pulled.",
+        )  # fmt: skip
+        parser.add_argument(
+            "--dry-run", action="store_true", help="With --once: tell what a pass would do, and do nothing."
+        )
+        parser.add_argument(
+            "--verify", action="store_true",
+            help="With --once: compare both sides wholly, and push again what the remote store has lost.",
+        )  # fmt: skip
+        parser.add_argument(
+            "--take-over", action="store_true",
+            help="With --once: make the Redis database and the namespace this environment's.",
+        )  # fmt: skip
+        parser.add_argument(
             "--json", action="store_true", dest="as_json", help="Print a line of JSON a pass."
         )
 
@@ -61,21 +82,52 @@ class Command(BaseCommand):
         aliases: list[str] | None,
         max_passes: int | None,
         as_json: bool,
+        prefix: str | None,
+        dry_run: bool,
+        verify: bool,
+        take_over: bool,
         verbosity: int,
         **options: Any,
     ) -> None:
+        how: dict[str, Any] = {"prefix": prefix, "verify": verify, "take_over": take_over}
+        if not once and (dry_run or any(value not in (None, False) for value in how.values())):
+            raise CommandError("--prefix, --dry-run, --verify and --take-over go with --once.", returncode=2)
         try:
             settings = get_settings().sync
             remote = open_remote(settings)
-            turns = Turns(aliases or own_aliases(), remote, tell=self._print_line if as_json else None)
+            tell = self._print_line if as_json else None
+            turns = Turns(aliases or own_aliases(), remote, tell=tell, **how)
         except (ImproperlyConfigured, InvalidCacheBackendError) as error:
             raise CommandError(str(error), returncode=2) from error
-        loop = Loop(turns, interval_seconds=interval or settings.interval, beat=turns.beat)
+        if dry_run:
+            with closing(remote):
+                self._preview(aliases or own_aliases(), remote, prefix, as_json)
+            return
+        loop = Loop(
+            turns, interval_seconds=interval or settings.interval, beat=turns.watch, beat_seconds=BEAT_SECONDS
+        )
         turns.may_go_on = lambda: not loop.is_stopping
+        turns.wake = loop.wake
         with logging_to_stderr(verbosity), closing(remote):
             went_well = self._run(loop, 1 if once else max_passes)
         if not went_well:
             raise CommandError("The last pass failed.", returncode=1)
+
+    def _preview(
+        self, aliases: Sequence[str], remote: RemoteStore | None, prefix: str | None, as_json: bool
+    ) -> None:
+        if remote is None:
+            raise CommandError('CALLCACHE["SYNC"]["REMOTE"] is not set: nothing is synced.', returncode=2)
+        for alias in aliases:
+            try:
+                remote.check_schema()
+                facts = {"alias": alias, **dataclasses.asdict(preview(cache_of(alias), remote, prefix))}
+            except SyncError as error:
+                raise CommandError(str(error), returncode=1) from error
+            if as_json:
+                self._print_line(facts)
+            else:
+                self.stdout.write(" ".join(f"{name}={value}" for name, value in facts.items()))
 
     def _run(self, loop: Loop, max_passes: int | None) -> bool:
         """Run the loop; a stop that was asked for is a good end."""

@@ -352,12 +352,25 @@ begin
   return v_n;
 end $$;
 
+-- Which tables browsers may reach; empty: none. Rights alone open nothing: row level security has to be off,
+-- or to have a policy.
+
+create or replace function public.callcache_exposed()
+returns text language sql stable security invoker set search_path = '' as $$
+  select coalesce(string_agg(r.rolname || ' may reach ' || c.relname, ', ' order by r.rolname, c.relname), '')
+  from pg_catalog.pg_class c, pg_catalog.pg_roles r
+  where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname like 'callcache\_%'
+    and r.rolname in ('anon', 'authenticated')
+    and pg_catalog.has_table_privilege(r.oid, c.oid, 'select, insert, update, delete')
+    and (not c.relrowsecurity or exists (select 1 from pg_catalog.pg_policy p where p.polrelid = c.oid))
+$$;
+
 -- Rights: the service role's only. Hosted projects grant nothing on new tables, and much on older ones.
 
 do $$
 declare
   v_functions text := 'public.callcache_push(text, text, jsonb, text), public.callcache_pull(text, bigint, int, uuid, bigint), '
-    'public.callcache_gc(interval, int), public.callcache_claim(text, text, boolean), public.callcache_feed(text, int), public.callcache_changes_gc(interval, int)';
+    'public.callcache_gc(interval, int), public.callcache_claim(text, text, boolean), public.callcache_exposed(), public.callcache_feed(text, int), public.callcache_changes_gc(interval, int)';
   v_internal text := 'public.callcache_entries_lock(), public.callcache_entries_stamp(), public.callcache_track_row(), '
     'public.callcache_attach(regclass, text)';
   v_role text;

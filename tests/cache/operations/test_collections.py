@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from django_callcache.exceptions import SyncNotRecorded
+
 MEMBERS = ["a", "ü", 1, -5, 1.5, None, True, (1, "x"), b"\x00", "1"]
 
 
@@ -183,3 +185,31 @@ class TestSortedSets:
         await face.zadd("z", {"low": float("-inf"), "high": float("inf")})
         assert await face.zscore("z", "high") == float("inf")
         assert await face.zrange("z", 0, -1) == ["low", "high"]
+
+
+class TestSyncedPrefix:
+    """Collections are not synced, so they are refused where writes are meant for the remote store."""
+
+    @pytest.fixture
+    def face(self, face_of, make_cache):
+        return face_of(make_cache(RULES={"call:": {"sync": "lww"}}))
+
+    @pytest.mark.parametrize(
+        ("name", "arguments"),
+        [
+            ("sadd", ("call:s", 1)), ("srem", ("call:s", 1)), ("spop", ("call:s",)),
+            ("hset", ("call:h", "f", 1)), ("hdel", ("call:h", "f")),
+            ("zadd", ("call:z", {"a": 1})), ("zincrby", ("call:z", 1, "a")), ("zrem", ("call:z", "a")),
+            ("zpopmin", ("call:z",)), ("zremrangebyscore", ("call:z", 0, 1)),
+            ("smove", ("s", "call:s", 1)), ("sunionstore", ("call:s", "s")),
+        ],
+    )  # fmt: skip
+    async def test_write(self, face, name, arguments):
+        """A write says what to do instead."""
+        with pytest.raises(SyncNotRecorded, match=r"set\(\)"):
+            await getattr(face, name)(*arguments)
+
+    async def test_read(self, face):
+        """A read finds nothing, as ever."""
+        assert await face.smembers("call:s") == set()
+        assert await face.hget("call:h", "f") is None
