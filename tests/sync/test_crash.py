@@ -19,7 +19,7 @@ from django.core.cache import caches
 from django_callcache.outbox.dirty import DirtyEntries
 from tests.sync.cutting_proxy import CuttingProxy
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 POINTS = ("cp4", "cp6", "cp7", "cp8", "cp9", "cp14")
 """After the claim; in the middle of the request; reply lost; before the acknowledgement; after it; rows
 pulled, cursor not saved."""
@@ -194,9 +194,10 @@ class TestStopped:
         output, _ = worker.process.communicate(timeout=PATIENCE)
         assert worker.process.returncode == 1
         assert "FailpointReached" in output
-        worker.start()
-        worker.drain()
-        assert worker.end()[0] == 0
+        worker.start("--once")
+        output, _ = worker.process.communicate(timeout=PATIENCE)
+        assert worker.process.returncode == 0, output
+        assert worker.outbox.depth() == 0
         assert worker.arrived() == worker.expected
 
     def test_several_at_once(self, worker):

@@ -268,7 +268,7 @@ class TestSync:
 
         cache = make_cache(RULES={"contact:": {"sync": "lww"}})
         report = run_once("default", remote=MemoryStore())
-        assert (report.sync.pushed, report.sync.rejected, report.sync.backlog) == (0, 0, 1)
+        assert (report.sync.pushed, report.sync.unknown, report.sync.backlog) == (0, 1, 1)
         assert row.dictionary_id
 
         redis_client.hset(HASH, mapping=saved)
