@@ -18,11 +18,10 @@ from django_callcache.cache.drivers import Io, run
 from django_callcache.cache.faces import faces, iterating_faces
 from django_callcache.cache.faults import bared
 from django_callcache.cache.flusher import flush_if_late, keep_flushing
-from django_callcache.cache.locks import AsyncLock, Lock
+from django_callcache.cache.locks import LockingCache
 from django_callcache.cache.near import NearCache, absent
 from django_callcache.cache.operations import Operations
 from django_callcache.cache.operations.base import MISSING
-from django_callcache.cache.operations.locks import LockOperations
 from django_callcache.cache.runtime import Runtime, runtime_of
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
 from django_callcache.codec import Codec, DictionaryRecords
@@ -34,7 +33,7 @@ from django_callcache.signals import are_reads_heard, when_changed
 from django_callcache.ttl import HourlyProfile, Policy
 
 
-class CallCache(RedisCache):
+class CallCache(LockingCache, RedisCache):
     """A cache on Redis with adaptive TTL, statistics and sync; drop-in for django-redis's ``RedisCache``.
 
     All of Django's cache API, all of django-redis's method names, and an ``a…`` method of each
@@ -223,64 +222,6 @@ class CallCache(RedisCache):
     zrem, azrem = faces(Operations.zrem)
     zremrangebyscore, azremrangebyscore = faces(Operations.zremrangebyscore)
     zscore, azscore = faces(Operations.zscore)
-
-    def lock(
-        self,
-        key: Key,
-        version: int | None = None,
-        timeout: float | None = None,
-        sleep: float = 0.1,
-        blocking: bool = True,
-        blocking_timeout: float | None = None,
-        thread_local: bool = True,
-    ) -> Lock:
-        """A lock that all processes share, with redis-py's methods; a failing Redis is not waited for.
-
-        Args:
-            key: Names the lock.
-            version: Left out, the alias's ``VERSION``.
-            timeout: Seconds after which it is free again, whatever its holder does. Left out, a holder that
-                dies holds it for ever.
-            sleep: Seconds between two tries to take it.
-            blocking: Whether to wait for it.
-            blocking_timeout: Seconds to wait at the most.
-            thread_local: Whether a thread can give back only what it took itself.
-        """
-        name = self._value_keys.redis_key(key, version)
-        return Lock(
-            lambda: self._lock_operations(self._runtime.blocking_io),
-            name,
-            timeout,
-            sleep,
-            blocking,
-            blocking_timeout,
-            thread_local,
-        )
-
-    def alock(
-        self,
-        key: Key,
-        version: int | None = None,
-        timeout: float | None = None,
-        sleep: float = 0.1,
-        blocking: bool = True,
-        blocking_timeout: float | None = None,
-        thread_local: bool = True,
-    ) -> AsyncLock:
-        """The same for asyncio callers: its methods are awaited, and it is used by ``async with``."""
-        name = self._value_keys.redis_key(key, version)
-        return AsyncLock(
-            lambda: self._lock_operations(self._runtime.async_io()),
-            name,
-            timeout,
-            sleep,
-            blocking,
-            blocking_timeout,
-            thread_local,
-        )
-
-    def _lock_operations(self, io: Io) -> LockOperations:
-        return LockOperations(self._runtime, io, self._value_keys)
 
     def __contains__(self, key: Key) -> bool:
         return self.has_key(key)

@@ -12,8 +12,10 @@ from typing import Any, Self
 
 from redis.exceptions import LockError
 
-from django_callcache.cache.drivers import run
+from django_callcache.cache.drivers import Io, run
 from django_callcache.cache.operations.locks import LockOperations
+from django_callcache.cache.runtime import Runtime
+from django_callcache.cache.value_keys import Key, ValueKeys
 
 
 class _LockSteps:
@@ -192,3 +194,73 @@ class AsyncLock(_LockSteps):
         traceback: TracebackType | None,
     ) -> None:
         await self.release()
+
+
+class LockingCache:
+    """The part of a cache that makes locks."""
+
+    @property
+    def _runtime(self) -> Runtime:
+        raise NotImplementedError
+
+    @property
+    def _value_keys(self) -> ValueKeys:
+        raise NotImplementedError
+
+    def lock(
+        self,
+        key: Key,
+        version: int | None = None,
+        timeout: float | None = None,
+        sleep: float = 0.1,
+        blocking: bool = True,
+        blocking_timeout: float | None = None,
+        thread_local: bool = True,
+    ) -> Lock:
+        """A lock that all processes share, with redis-py's methods; a failing Redis is not waited for.
+
+        Args:
+            key: Names the lock.
+            version: Left out, the alias's ``VERSION``.
+            timeout: Seconds after which it is free again, whatever its holder does. Left out, a holder that
+                dies holds it for ever.
+            sleep: Seconds between two tries to take it.
+            blocking: Whether to wait for it.
+            blocking_timeout: Seconds to wait at the most.
+            thread_local: Whether a thread can give back only what it took itself.
+        """
+        name = self._value_keys.redis_key(key, version)
+        return Lock(
+            lambda: self._lock_operations(self._runtime.blocking_io),
+            name,
+            timeout,
+            sleep,
+            blocking,
+            blocking_timeout,
+            thread_local,
+        )
+
+    def alock(
+        self,
+        key: Key,
+        version: int | None = None,
+        timeout: float | None = None,
+        sleep: float = 0.1,
+        blocking: bool = True,
+        blocking_timeout: float | None = None,
+        thread_local: bool = True,
+    ) -> AsyncLock:
+        """The same for asyncio callers: its methods are awaited, and it is used by ``async with``."""
+        name = self._value_keys.redis_key(key, version)
+        return AsyncLock(
+            lambda: self._lock_operations(self._runtime.async_io()),
+            name,
+            timeout,
+            sleep,
+            blocking,
+            blocking_timeout,
+            thread_local,
+        )
+
+    def _lock_operations(self, io: Io) -> LockOperations:
+        return LockOperations(self._runtime, io, self._value_keys)
