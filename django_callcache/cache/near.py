@@ -66,7 +66,7 @@ class NearEntry:
     """A copy of one entry, its own counter, and its place in SIEVE's queue."""
 
     __slots__ = (
-        *("copy", "counted", "counts", "deadline", "filled", "hits", "key"),
+        *("copy", "counted", "counts", "deadline", "filled", "hits", "is_tagged", "key"),
         *("mark", "newer", "older", "seen", "size", "value"),
     )
 
@@ -97,6 +97,8 @@ class NearEntry:
         """Hits that are in the prefix's counts already."""
         self.filled = 0
         """The cache's clock when the copy was filled in."""
+        self.is_tagged = False
+        """Whether it goes when any tag is dropped."""
         self.newer: NearEntry | None = None
         self.older: NearEntry | None = None
 
@@ -196,7 +198,8 @@ class NearCache:
         with self._lock:
             limit = self._max_entries()
             for entry in entries:
-                if token >= self._floor and self._changed.get(entry.key, 0) <= token:
+                floor = self._tagged_floor if entry.is_tagged else self._floor
+                if token >= floor and self._changed.get(entry.key, 0) <= token:
                     self._fill(entry, token, limit)
 
     def _fill(self, entry: NearEntry, token: int, limit: int) -> None:
@@ -227,6 +230,14 @@ class NearCache:
                 self.invalidations += 1
                 self._change(key)
 
+    def drop_tagged(self) -> None:
+        """Drop the copies of all entries with tags, and void the reads of such that are under way."""
+        with self._lock:
+            self._clock += 1
+            self._tagged_floor = self._clock
+            for key in list(self._tagged):
+                self._remove(self._entries[key])
+
     def empty(self) -> None:
         """Drop everything, and void all reads under way."""
         with self._lock:
@@ -242,8 +253,9 @@ class NearCache:
 
     def _clear(self) -> None:
         self._clock += 1
-        self._floor = self._clock
-        """Reads that began before this may fill nothing."""
+        self._floor = self._tagged_floor = self._clock
+        """Reads that began before this may fill nothing; nothing with tags."""
+        self._tagged: set[str] = set()
         self._changed: dict[str, int] = {}
         """When keys have changed, since `_floor`."""
         self._entries.clear()
@@ -256,7 +268,7 @@ class NearCache:
         self._clock += 1
         if len(self._changed) >= REMEMBERED_CHANGES:
             self._changed.clear()
-            self._floor = self._clock
+            self._floor = self._tagged_floor = self._clock
         self._changed[key] = self._clock
         entry = self._entries.get(key)
         if entry is not None:
@@ -271,6 +283,8 @@ class NearCache:
             newest.newer = entry
         self._newest = entry
         self._entries[entry.key] = entry
+        if entry.is_tagged:
+            self._tagged.add(entry.key)
         self.bytes += entry.size
 
     def _evict(self) -> None:
@@ -287,6 +301,7 @@ class NearCache:
 
     def _remove(self, entry: NearEntry) -> None:
         del self._entries[entry.key]
+        self._tagged.discard(entry.key)
         newer, older = entry.newer, entry.older
         if self._hand is entry:
             self._hand = newer

@@ -395,13 +395,15 @@ class Runtime:
     def _make_watch(self, near: NearCache) -> Watch:
         stem = self.value_keys.stem
         ruled = [rule.prefix for rule in self.options.rules if self._is_near(rule.prefix, rule)]
-        prefixes = (stem,) if self.options.near is True else tuple(stem + each.encode() for each in ruled)
+        kept = (stem,) if self.options.near is True else tuple(stem + each.encode() for each in ruled)
+        prefixes = (*kept, self.redis_keys.tag_epoch())
         return Watch(
             near,
             stem,
             prefixes,
             Announcer(self.redis_keys.near_channel(), prefixes),
             self.options.max_staleness,
+            self.redis_keys.tag_epoch(),
             per_key=self.options.link == "per-key",
             when_lost=self.link.suspect,
         )

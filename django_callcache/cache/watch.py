@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from django_callcache.cache.announcer import Announcer
 from django_callcache.cache.near import NearCache
@@ -19,6 +19,7 @@ class Watch:
         prefixes: Redis keys that copies may be held of begin with one of these.
         announcer: Announces this process's own writes where the server does not.
         max_staleness: Seconds for which a confirmation holds.
+        tag_epoch: The Redis key that changes when any tag is dropped.
         per_key: Whether Redis is to remember what is read, instead of announcing all under the prefixes.
         when_lost: Called when a connection ended whose reads Redis remembered.
     """
@@ -30,6 +31,7 @@ class Watch:
         prefixes: tuple[bytes, ...],
         announcer: Announcer,
         max_staleness: float,
+        tag_epoch: bytes,
         *,
         per_key: bool,
         when_lost: Callable[[], None],
@@ -40,6 +42,7 @@ class Watch:
         self.max_staleness = max_staleness
         self.tracking = KeyTracking(when_lost) if per_key else None
         self._stem = stem
+        self._tag_epoch = tag_epoch
         self._max_staleness_ns = int(max_staleness * 1e9)
         self.forget()
 
@@ -105,11 +108,13 @@ class Watch:
         self.is_tracking = False
         self.is_refused = True
 
-    def changed(self, redis_keys: Iterable[bytes]) -> None:
+    def changed(self, redis_keys: Collection[bytes]) -> None:
         """Drop the copies of these keys; no key at all stands for every key."""
         length = len(self._stem)
         keys = [key[length:].decode(errors="replace") for key in redis_keys if key.startswith(self._stem)]
         if redis_keys:
             self.near.invalidate(keys)
+            if self._tag_epoch in redis_keys:
+                self.near.drop_tagged()
         else:
             self.near.empty()

@@ -1,8 +1,8 @@
 """A process that reads computed values with tags until it is told to stop.
 
 ``python -m tests.cache.tag_process URL THREADS``; tests that drop tags elsewhere start several of it. It
-says ``ready`` once it reads. At the next line of its input it tells, by key and number, when the last read
-began that gave this number.
+says ``ready`` once it reads. At the next line of its input it tells, for each of its threads, by key and
+number, when the last read began that gave this number, and the number that the very last read gave.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Reader:
         self._cache = cache
         self._client = cache.redis_client()
         self.last = {key: {} for key in TAGS}
+        self.final = {}
 
     def load(self):
         """Read the source, and be slow in coming back with it."""
@@ -44,6 +45,7 @@ class Reader:
                 else:
                     found = self._cache.get_or_set(key, self.load, 600, tags=tags)
                 self.last[key][found["n"]] = began
+                self.final[key] = found["n"]
 
 
 def main():
@@ -59,7 +61,7 @@ def main():
     stopped.set()
     for thread in threads:
         thread.join()
-    print(json.dumps([reader.last for reader in readers]), flush=True)  # noqa: T201
+    print(json.dumps([[reader.last, reader.final] for reader in readers]), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from django_callcache.cache.operations.learning import LearningOperations
 from django_callcache.cache.operations.tags import TagOperations, start_of
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.runtime import SESSIONS
+from django_callcache.cache.tags import Met, check_in_epoch
 from django_callcache.cache.value_keys import Key
 from django_callcache.codec import Tagged
 from django_callcache.exceptions import RedisFault, RedisRefused
@@ -42,10 +43,11 @@ class EntryOperations(TagOperations, LearningOperations):
         prefix = self._prefix_of(text)
         redis_key = self._redis_key(key, version)
         try:
-            if prefix.tagged and (met := prefix.tagged.get(redis_key)) is not None:
+            met = prefix.tagged.get(redis_key) if prefix.tagged else None
+            if prefix.is_near and version is None and self.near is not None and type(key) is str:
+                value = await self._fetch_and_keep(self.near, key, prefix, redis_key, started, met)
+            elif met is not None:
                 value = await self._fetch_met(prefix, redis_key, met, started)
-            elif prefix.is_near and version is None and self.near is not None and type(key) is str:
-                value = await self._fetch_and_keep(self.near, key, prefix, redis_key, started)
             else:
                 reply = await self._io.ask(commands.get(redis_key), started, reads=True)
                 value = self._decoded(reply, prefix, redis_key)
@@ -66,21 +68,37 @@ class EntryOperations(TagOperations, LearningOperations):
         return value
 
     async def _fetch_and_keep(
-        self, near: NearCache, key: str, prefix: Prefix, redis_key: bytes, started: int
+        self,
+        near: NearCache,
+        key: str,
+        prefix: Prefix,
+        redis_key: bytes,
+        started: int,
+        met: Met | None,
     ) -> Any:
         """The value in Redis, a copy of which is kept in this process for as long as it may."""
         token = near.begin()
         if token is None:
             self._runtime.listen()
+        if met is not None and (token is None or self._tracking is not None):
+            return await self._fetch_met(prefix, redis_key, met, started)
+        if token is None:
             reply = await self._io.ask(commands.get(redis_key), started, reads=True)
             return self._decoded(reply, prefix, redis_key)
-        asked = (commands.get(redis_key), commands.pttl(redis_key))
-        (reply, left), may_keep = await self._ask_to_keep(asked, started)
+        check = () if met is None else check_in_epoch(met.check, self._internal)
+        asked = (commands.get(redis_key), commands.pttl(redis_key), *check)
+        (reply, left, *held), may_keep = await self._ask_to_keep(asked, started)
         value = self._decoded(reply, prefix, redis_key)
-        if may_keep and type(value) is not Tagged:
-            copy = self._copy(near, key, redis_key, started, prefix, reply, value, left)
-            if copy is not None:
-                near.fill((copy,), token)
+        is_tagged = type(value) is Tagged
+        if is_tagged:
+            value = await self._untagged(value, prefix, redis_key, started, met, held)
+            may_keep = may_keep and value is not MISSING and self._hears_of_tags(prefix, redis_key)
+        elif met is not None:
+            prefix.tagged.pop(redis_key, None)
+        copy = self._copy(near, key, redis_key, started, prefix, reply, value, left) if may_keep else None
+        if copy is not None:
+            copy.is_tagged = is_tagged
+            near.fill((copy,), token)
         return value
 
     async def set(

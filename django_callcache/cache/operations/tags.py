@@ -62,6 +62,9 @@ class TagOperations(OperationsBase):
         except RedisFault as fault:
             lost = [*chunk, *map(self._internal.tag, ids), epoch]
             return self._degraded(fault, self._prefix(""), dropped, lost)
+        finally:
+            if self._runtime.near is not None:
+                self._runtime.near.drop_tagged()
         if cache_invalidated.receivers:
             await self._tell_all("tags", tags, dropped)
         return dropped
@@ -159,6 +162,15 @@ class TagOperations(OperationsBase):
             prefix.tagged.clear()
         prefix.tagged[redis_key] = Met(check, stamps, self._runtime.tag_epoch if is_valid else None)
         return tagged.value if is_valid else MISSING
+
+    def _hears_of_tags(self, prefix: Prefix, redis_key: bytes) -> bool:
+        """Tell whether this process will be told when a tag of an entry is dropped that was found valid.
+
+        It is told of the epoch, which must be there to end. Where Redis remembers what is read, it would
+        have to be told to remember the epoch too: no copies are kept of entries with tags then.
+        """
+        met = prefix.tagged.get(redis_key)
+        return self._tracking is None and met is not None and met.epoch is not None
 
     async def _current(
         self, reply: Any, prefix: Prefix, redis_key: bytes, started: int

@@ -9,7 +9,8 @@ import pytest
 
 from django_callcache.cache.drivers import BlockingIo
 from django_callcache.cache.multiplexer import AsyncIo
-from django_callcache.cache.tags import LATELY_MET, MAX_TAGS, tag_ids
+from django_callcache.cache.tags import DROP, LATELY_MET, MAX_TAGS, tag_ids
+from tests.cache.linked import OPTIONS, confirm_anew, connect_link, is_near
 from tests.cache.waiting import wait_until
 
 VALUES = [None, 0, 7, 2**70, "", {"a": [1]}, "x" * 5000]
@@ -476,3 +477,73 @@ class TestComputed:
             assert early.result(30) == 1
             assert late.result(30) == 2
         assert cache.get("a") == 2
+
+
+class TestNear:
+    @pytest.fixture
+    def near(self, make_cache):
+        """A cache that keeps copies, and whose link will not be late on a busy machine."""
+        return connect_link(make_cache(**OPTIONS, MAX_STALENESS=30))
+
+    def keep(self, cache, *keys):
+        """Read until this process holds copies: what is written just before is heard of a little later."""
+
+        def are_near():
+            for key in keys:
+                cache.get(key)
+            return all(is_near(cache, key) for key in keys)
+
+        confirm_anew(cache)
+        wait_until(are_near)
+
+    @pytest.mark.parametrize("value", ["text", 5, {"n": [1]}])
+    async def test_get__copies(self, near, face_of, value, round_trips):
+        """Entries with tags are copied too; dropping any tag drops these copies, and those alone."""
+        face = face_of(near)
+        near.set("k:1", value, tags=["red"])
+        near.set("k:2", value, tags=["blue"])
+        near.set("k:3", value)
+        self.keep(near, "k:1", "k:2", "k:3")
+        round_trips.clear()
+        assert [await face.get(f"k:{number}") for number in (1, 2, 3)] == [value] * 3
+        assert round_trips == []
+        await face.delete_tags("red")
+        assert [is_near(near, f"k:{number}") for number in (1, 2, 3)] == [False, False, True]
+        assert [await face.get(f"k:{number}") for number in (1, 2, 3)] == [None, value, value]
+        self.keep(near, "k:2")
+        assert [await face.get(f"k:{number}") for number in (1, 2, 3)] == [None, value, value]
+
+    def test_get__dropped_elsewhere(self, near, redis_url, redis_client):
+        """A tag that somebody else drops is heard of."""
+        near.set("k:1", "old", tags=["red"])
+        self.keep(near, "k:1")
+        keys = near.redis_keys.tag_epoch(), tag_key(near, "red")
+        assert redis_client.eval(DROP.source, 2, *keys) == 1
+        wait_until(lambda: not is_near(near, "k:1"))
+        assert near.get("k:1") is None
+
+    def test_get__dropped_during_the_read(self, near, monkeypatch):
+        """A read that was overtaken by the drop of a tag keeps no copy."""
+        near.set("k:1", "old", tags=["red"])
+        confirm_anew(near)
+        fill = near._runtime.near.fill
+
+        def late(entries, token):
+            near.delete_tags("red")
+            fill(entries, token)
+
+        monkeypatch.setattr(near._runtime.near, "fill", late)
+        wait_until(lambda: near.get("k:1") == "old" or near.get("k:1") is None)
+        assert not is_near(near, "k:1")
+        monkeypatch.undo()
+        assert near.get("k:1") is None
+
+    def test_get__per_key(self, make_cache):
+        """Where Redis remembers what is read, entries with tags are read from it each time."""
+        cache = connect_link(make_cache(**OPTIONS, MAX_STALENESS=30, LINK="per-key"))
+        cache.set("k:1", "x", tags=["red"])
+        confirm_anew(cache)
+        assert [cache.get("k:1") for _ in range(3)] == ["x"] * 3
+        assert not is_near(cache, "k:1")
+        cache.delete_tags("red")
+        assert cache.get("k:1") is None
