@@ -1,5 +1,6 @@
 """Measurements side by side with peers; run by hand, never part of the tests.
 
+    python -m benchmarks.peers       every workload beside the caches of the field; writes docs/benchmarks.md
     python -m benchmarks.small       small calls against django-redis and Django's RedisCache
     python -m benchmarks.counting    what counting an access costs
     python -m benchmarks.ttl_lab     TTL policies in a lab that counts loads against stale reads

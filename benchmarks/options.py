@@ -19,7 +19,7 @@ def parse(description: str, *, rounds: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--rounds", type=_rounds, default=rounds, help="rounds that count")
+    parser.add_argument("--rounds", type=rounds_of, default=rounds, help="rounds that count")
     parser.add_argument(
         "--unix-socket", action="store_true", help="reach Redis by a Unix socket, which costs the system less"
     )
@@ -35,7 +35,8 @@ def write_json(file: Path, machine: Mapping[str, Any], samples: Mapping[str, Map
     file.write_text(json.dumps({"machine": machine, "microseconds": measured}, indent=1) + "\n")
 
 
-def _rounds(text: str) -> int:
+def rounds_of(text: str) -> int:
+    """Read a number of rounds."""
     number = int(text)
     if number < FEWEST_ROUNDS:
         raise argparse.ArgumentTypeError(f"give at least {FEWEST_ROUNDS} rounds")
