@@ -12,7 +12,14 @@ COMMANDS = (
     *("+ping", "+echo", "+auth", "+hello", "+select", "+quit", "+time", "+info"),
     *("+eval", "+evalsha", "+script|load", "+script|exists"),
     *("+subscribe", "+unsubscribe", "+publish"),
-    *("+client|id", "+client|list", "+client|tracking", "+client|setname", "+client|setinfo"),
+    *(
+        "+client|id",
+        "+client|list",
+        "+client|tracking",
+        "+client|caching",
+        "+client|setname",
+        "+client|setinfo",
+    ),
 )
 """Rules that Redis 6.2 knows too. ``client|list`` tells whether the connections are there that near copies
 were read through; it names clients, not keys."""

@@ -270,7 +270,7 @@ class Session:
             self._end(redis_errors.InvalidResponse("a reply that nobody asked for"), cause=error)
         finally:
             self._end(redis_errors.ConnectionError("the event loop is closing"), is_fault=False)
-            await connection.disconnect(nowait=True)
+            await connection.disconnect()  # TLS says goodbye; redis-py does not wait for it for long
 
     def _flush(self) -> None:
         batch, self._outgoing = self._outgoing, []
