@@ -24,6 +24,7 @@ PREFIXES = "admin:django_callcache_prefixes"
 PREFIX = "admin:django_callcache_prefix"
 KEYS = "admin:django_callcache_keys"
 KEY = "admin:django_callcache_key"
+SYNC = "admin:django_callcache_sync"
 ALERTS = "admin:django_callcache_alerts"
 SERVER = "admin:django_callcache_server"
 
@@ -83,6 +84,7 @@ def tabs(site: AdminSite, user: Any, address: str) -> list[Tab]:
         (OVERVIEW, _("Overview"), sees),
         (PREFIXES, _("Prefixes"), sees),
         (KEYS, _("Keys"), may(user, Power.VIEW_KEYS)),
+        (SYNC, _("Sync"), sees),
         (ALERTS, _("Alerts"), sees),
         (SERVER, _("Server"), sees),
         (CLEAR, _("Clear"), may_clear(user)),

@@ -16,6 +16,7 @@ from django_callcache.admin.key_pages import KeyPages
 from django_callcache.admin.overview_page import OverviewPage
 from django_callcache.admin.prefix_pages import PrefixPages
 from django_callcache.admin.server_page import ServerPage
+from django_callcache.admin.sync_page import SyncPage
 from django_callcache.models import Dashboard
 
 if TYPE_CHECKING:
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
 else:  # generic in the stubs only
     _ModelAdmin = admin.ModelAdmin
 
-PAGES: tuple[type[Pages], ...] = (OverviewPage, PrefixPages, KeyPages, ClearPages, AlertPage, ServerPage)
+PAGES: tuple[type[Pages], ...] = (
+    OverviewPage,
+    PrefixPages,
+    KeyPages,
+    ClearPages,
+    SyncPage,
+    AlertPage,
+    ServerPage,
+)
 
 
 class DashboardAdmin(_ModelAdmin):

@@ -44,6 +44,7 @@ OPENED_BY = [
     (KEY, {"view_keys"}),
     (PREFIXES, {"view_dashboard"}),
     (PREFIX, {"view_dashboard"}),
+    (f"{OVERVIEW}sync/", {"view_dashboard"}),
     (f"{OVERVIEW}alerts/", {"view_dashboard"}),
     (SERVER, {"view_dashboard"}),
     (STATS, {"view_dashboard"}),

@@ -1,0 +1,168 @@
+"""The page of sync: whether it runs, what waits, and what waits for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.utils.translation import gettext_lazy as _
+
+from django_callcache.admin import audit
+from django_callcache.admin.access import Power, is_read_only, may
+from django_callcache.admin.aliases import Alias, aliases_of, chosen
+from django_callcache.admin.clearing import Outcome, Scope
+from django_callcache.admin.frame import SYNC, Pages, frame, refuse
+from django_callcache.admin.histories import synced_key
+from django_callcache.cache import CallCache
+from django_callcache.conf import get_settings
+from django_callcache.live import FAULTS, is_synced, look, masked
+from django_callcache.models import PATTERN_LENGTH, CacheOperation, SyncConflict, SyncRejection, SyncRun
+from django_callcache.replication import requests
+from django_callcache.replication.decisions import discard, keep_local, keep_remote, requeue
+
+PASSES = 20
+WAITING = 50
+"""Conflicts and rejected entries on the page; the lists of the models have all."""
+
+
+class SyncPage(Pages):
+    """Sync of one cache."""
+
+    def urls(self) -> list[URLPattern]:
+        return [self.page("sync/", self.sync, SYNC)]
+
+    def sync(self, request: HttpRequest) -> HttpResponse:
+        """Show it; on POST ask for a pass, or decide what waits for a person."""
+        alias = chosen(aliases_of(request.user), (request.POST or request.GET).get("alias"))
+        if request.method == "POST":
+            return self._decide(request, alias)
+        if not may(request.user, Power.VIEW_DASHBOARD):
+            return refuse(self.site, request, address=SYNC)
+        context = frame(self.site, request, title=_("Sync"), address=SYNC)
+        context |= {"aliases": aliases_of(request.user), "alias": alias, "now": timezone.now()}
+        if alias is not None:
+            context |= _facts(alias.cache)
+        shows_keys = may(request.user, Power.VIEW_KEYS)
+        context |= {
+            "shows_keys": shows_keys,
+            "may_run": may(request.user, Power.RUN_SYNC) and not is_read_only(),
+            "interval": get_settings().sync.interval,
+        }
+        return TemplateResponse(request, "django_callcache/admin/sync.html", context)
+
+    def _decide(self, request: HttpRequest, alias: Alias | None) -> HttpResponse:
+        if is_read_only():
+            return refuse(self.site, request, address=SYNC, reason="read_only")
+        if not may(request.user, Power.RUN_SYNC):
+            return refuse(self.site, request, address=SYNC)
+        act = ACTS.get(request.POST.get("act", ""))
+        address = reverse(SYNC, current_app=self.site.name)
+        if alias is None or act is None:
+            return HttpResponseRedirect(address)
+        operation = audit.begin(
+            request.user,
+            kind=CacheOperation.Kind.SYNC,
+            scope=Scope.ALIAS,
+            alias=alias.name,
+            reason=request.POST["act"],
+        )
+        number = request.POST.get("id", "")
+        pk = int(number) if number.isascii() and number.isdigit() and len(number) < 19 else 0
+        try:
+            done, key = act(alias.cache, pk, request.user.get_username())
+        except FAULTS as error:
+            audit.end(
+                operation, request.user, Outcome.FAILED, error_class=type(error).__name__, error=masked(error)
+            )
+            messages.error(request, masked(error))
+            return HttpResponseRedirect(f"{address}?{urlencode({'alias': alias.name})}")
+        if key:
+            operation.scope, operation.pattern = Scope.KEY, key[:PATTERN_LENGTH]
+            operation.save(update_fields=("scope", "pattern"))
+        if done:
+            audit.end(operation, request.user, Outcome.OK)
+            messages.success(request, DONE[request.POST["act"]])
+        else:
+            audit.end(operation, request.user, Outcome.FAILED, error_class="DecidedMeanwhile")
+            messages.warning(
+                request, _("Nothing was changed: it was decided already, or the key was written meanwhile.")
+            )
+        return HttpResponseRedirect(f"{address}?{urlencode({'alias': alias.name})}")
+
+
+def _facts(cache: CallCache) -> dict[str, Any]:
+    """What is known of the sync of a cache; a part may be missing where Redis does not answer."""
+    live = look(cache)
+    settings = get_settings().sync
+    conflicts = SyncConflict.objects.filter(alias=cache.alias).open()
+    rejections = SyncRejection.objects.filter(alias=cache.alias)
+    return {
+        "live": live,
+        "is_synced": is_synced(cache),
+        "has_remote": settings.remote is not None,
+        "loop": _loop(live.heartbeat, settings.interval),
+        "runs": SyncRun.objects.for_alias(cache.alias).order_by("-started_at")[:PASSES],
+        "conflicts": [(synced_key(one.key), one) for one in conflicts.order_by("found_at")[:WAITING]],
+        "conflicts_number": conflicts.count(),
+        "rejections": [(synced_key(one.key), one) for one in rejections.order_by("-rejected_at")[:WAITING]],
+        "rejections_number": rejections.count(),
+    }
+
+
+def _loop(heartbeat: Any, interval: float) -> dict[str, Any]:
+    """Who works for the cache, and how worrying its silence is."""
+    if heartbeat is None:
+        return {"level": "error", "heartbeat": None}
+    age = max(timezone.now().timestamp() - heartbeat.alive_at, 0.0)
+    since_pass = timezone.now().timestamp() - (heartbeat.passed_at or heartbeat.started_at)
+    level = "error" if since_pass > 5 * interval else "warning" if since_pass > 2 * interval else "ok"
+    return {"level": level, "heartbeat": heartbeat, "age": age, "since_pass": since_pass}
+
+
+def _run(cache: CallCache, _pk: int, _by: str) -> tuple[bool, str]:
+    requests.request(cache)
+    return True, ""
+
+
+def _of_conflict(decide: Callable[..., bool]) -> Callable[[CallCache, int, str], tuple[bool, str]]:
+    def act(cache: CallCache, pk: int, by: str) -> tuple[bool, str]:
+        conflict = SyncConflict.objects.filter(alias=cache.alias, pk=pk).first()
+        return (False, "") if conflict is None else (decide(cache, conflict, by=by), conflict.key)
+
+    return act
+
+
+def _requeue(cache: CallCache, pk: int, _by: str) -> tuple[bool, str]:
+    rejection = SyncRejection.objects.filter(alias=cache.alias, pk=pk).first()
+    return (False, "") if rejection is None else (requeue(cache, rejection), rejection.key)
+
+
+def _discard(cache: CallCache, pk: int, _by: str) -> tuple[bool, str]:
+    rejection = SyncRejection.objects.filter(alias=cache.alias, pk=pk).first()
+    if rejection is None:
+        return False, ""
+    discard(rejection)
+    return True, rejection.key
+
+
+ACTS: dict[str, Callable[[CallCache, int, str], tuple[bool, str]]] = {
+    "run": _run,
+    "keep_local": _of_conflict(keep_local),
+    "keep_remote": _of_conflict(keep_remote),
+    "requeue": _requeue,
+    "discard": _discard,
+}
+
+DONE = {
+    "run": _("A pass was asked for; the loop begins it within a second or two."),
+    "keep_local": _("The local value stays, and is pushed by the next pass."),
+    "keep_remote": _("The remote value has replaced the local one."),
+    "requeue": _("The entry is pushed again by the next pass."),
+    "discard": _("The entry was given up: the remote store never gets it."),
+}
