@@ -86,6 +86,24 @@ class TestReplay:
         assert others.get("t:1:near:1") is None
         assert await face.get("near:1") is None
 
+    @pytest.mark.parametrize("write", [WRITES["delete"], WRITES["delete_prefix"]])
+    async def test_replay__no_stale_copy(self, face_of, make_cache, proxy, others, write):
+        """Nor is a stale copy served that was kept for when a computation fails."""
+        rules = {"near:": {"near": False, "ttl": 60, "grace": 600}}
+        face = face_of(make_cache(proxy.url, DEADLINE=0.2, RULES=rules))
+        assert await face.get_or_set("near:1", lambda: "old") == "old"
+        assert others.hexists(face.cache.redis_keys.side(b"t:1:near:1"), "g")
+        goes_away(proxy)
+        await write(face, "near:1")
+        comes_back(proxy, face)
+        wait_until(lambda: is_made_good(face))
+
+        def fails():
+            raise KeyError("no source")
+
+        with pytest.raises(KeyError):
+            await face.get_or_set("near:1", fails)
+
     async def test_replay__without_a_call(self, face_of, make_cache, proxy, others):
         """A process that makes no further call makes good what it lost all the same."""
         face = face_of(make_cache(proxy.url, DEADLINE=0.2))
