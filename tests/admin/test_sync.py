@@ -208,6 +208,4 @@ class TestDoors:
         client.force_login(boss)
         sent = {"alias": "default", "act": "discard", "id": rejection.pk}
         assert client.post(SYNC, sent).status_code == 403
-        assert SyncRejection.objects.filter(
-            rejected_at__gt=timezone.now() - datetime.timedelta(hours=1)
-        ).exists()
+        assert SyncRejection.objects.exists()
