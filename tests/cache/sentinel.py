@@ -92,7 +92,7 @@ class Watched:
     def fail_over(self):
         """Let the sentinel make the replica the primary, and wait until the other has heard of it."""
         before = self.primary
-        self._client.execute_command("SENTINEL", "FAILOVER", SERVICE)
+        wait_until(self._may_begin)
         wait_until(lambda: self.primary is not before)
         with redis.Redis.from_url(before.url) as demoted:
             wait_until(lambda: _role_of(demoted) == "slave")
@@ -111,6 +111,15 @@ class Watched:
             demoted.replicaof(LOOPBACK, new.port)
             for kind in ("normal", "pubsub") if kills else ():
                 demoted.client_kill_filter(_type=kind)
+
+    def _may_begin(self):
+        """Ask for a failover; the sentinel refuses until it has seen that the replica is well."""
+        try:
+            return self._client.execute_command("SENTINEL", "FAILOVER", SERVICE)
+        except redis.ResponseError as refusal:
+            if "NOGOODSLAVE" not in str(refusal):
+                raise
+            return False
 
     def _knows_them(self):
         try:
