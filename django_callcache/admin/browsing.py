@@ -9,18 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from redis.exceptions import ResponseError
 
 from django_callcache.admin.aliases import is_denied
+from django_callcache.admin.scan import Scan
 from django_callcache.cache import CallCache
 from django_callcache.cache.value_keys import ValueKeys, escape_glob
-
-SCAN_COUNT = 500
-SCAN_CALLS = 20
-SCAN_SECONDS = 0.2
-"""What one page of a search may cost Redis: twenty steps of five hundred keys, or a fifth of a second."""
 
 PAGE = 100
 """Keys after which a page is full; the step that filled it is shown to its end."""
@@ -104,19 +100,12 @@ def search(
     Raises:
         redis.exceptions.RedisError: Redis does not answer.
     """
-    client = cache.redis_client()
     names = names_of(cache)
-    glob = names.pattern(pattern)
-    total = client.dbsize()
-    started = clock()
+    # A page that fills quickly comes from a small step, so that it is not much longer than a page.
+    scan = Scan(cache.redis_client(), names.pattern(pattern), cursor=cursor, first=PAGE, clock=clock)
     found: dict[bytes, None] = {}
-    hidden = calls = 0
-    while True:
-        # A page that fills quickly comes from a small step, so that it is not much longer than a page.
-        cursor, page = cast(
-            "tuple[int, list[bytes]]", client.scan(cursor, match=glob, count=SCAN_COUNT if calls else PAGE)
-        )
-        calls += 1
+    hidden = 0
+    for page in scan.pages():
         for redis_key in page:
             if redis_key in found or cache.redis_keys.is_internal(redis_key):
                 continue
@@ -124,11 +113,10 @@ def search(
                 hidden += 1
             else:
                 found[redis_key] = None
-        if not cursor or len(found) >= PAGE or calls >= SCAN_CALLS or clock() - started >= SCAN_SECONDS:
+        if len(found) >= PAGE:
             break
     lines, refused = _described(cache, list(found))
-    looked_at = total if not cursor else min(PAGE + (calls - 1) * SCAN_COUNT, total)
-    return Found(tuple(lines), hidden, cursor, looked_at, total, clock() - started, refused)
+    return Found(tuple(lines), hidden, scan.cursor, scan.looked_at, scan.total, scan.seconds, refused)
 
 
 def _described(cache: CallCache, redis_keys: Sequence[bytes]) -> tuple[list[KeyLine], tuple[str, ...]]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from django.core import signing
 
 from django_callcache.admin.access import Power, may
 from django_callcache.admin.aliases import is_denied
+from django_callcache.admin.scan import Scan
 from django_callcache.cache import CallCache
 from django_callcache.cache.value_keys import ValueKeys, escape_glob
 from django_callcache.conf import get_settings
@@ -27,11 +28,6 @@ Outcome = CacheOperation.Outcome
 
 TOKEN_SECONDS = 600
 SALT = "django_callcache.admin.clearing"
-
-SCAN_COUNT = 500
-SCAN_CALLS = 20
-SCAN_SECONDS = 0.2
-"""What a preview may cost Redis: twenty steps of five hundred keys, or a fifth of a second."""
 
 SAMPLES = 10
 TYPED_ABOVE = 1000
@@ -132,28 +128,23 @@ def preview(cache: CallCache, target: Target, *, clock: Callable[[], float] = ti
     client = cache.redis_client()
     if target.scope == Scope.KEY:
         return _preview_of_key(cache, target)
-    internal = cache.redis_keys
     glob = target.glob(cache)
     names = ValueKeys(cache.key_prefix, cache.version, cache.key_func)
-    total = client.dbsize()
+    scan = Scan(client, glob, clock=clock)
     matched, hidden, samples = set[bytes](), 0, list[str]()
-    cursor, calls, end = 0, 0, clock() + SCAN_SECONDS
-    while True:
-        cursor, page = client.scan(cursor, match=glob, count=SCAN_COUNT)
-        calls += 1
-        for redis_key in cast("list[bytes]", page):
-            if redis_key in matched or internal.is_internal(redis_key):
+    for page in scan.pages():
+        for redis_key in page:
+            if redis_key in matched or cache.redis_keys.is_internal(redis_key):
                 continue
             matched.add(redis_key)
             if is_denied(names.caller_key(redis_key)):
                 hidden += 1
             elif len(samples) < SAMPLES:
                 samples.append(redis_key.decode(errors="backslashreplace"))
-        if cursor == 0 or calls >= SCAN_CALLS or clock() >= end:
-            break
-    looked_at = total if cursor == 0 else min(calls * SCAN_COUNT, total)
-    estimate = len(matched) if cursor == 0 else round(len(matched) * max(total / max(looked_at, 1), 1))
-    return Preview(glob, len(matched), looked_at, cursor == 0, estimate, tuple(samples), hidden)
+    is_complete = not scan.cursor
+    scale = 1 if is_complete else max(scan.total / max(scan.looked_at, 1), 1)
+    estimate = round(len(matched) * scale)
+    return Preview(glob, len(matched), scan.looked_at, is_complete, estimate, tuple(samples), hidden)
 
 
 def _preview_of_key(cache: CallCache, target: Target) -> Preview:

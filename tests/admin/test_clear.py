@@ -11,7 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.core import signing
 from django.test import Client
 
-from django_callcache.admin import clearing
+from django_callcache.admin import clearing, scan
 from django_callcache.admin.clearing import Target, preview
 from django_callcache.models import CacheOperation
 
@@ -121,8 +121,8 @@ class TestPreview:
 
     def test_preview__bounded(self, filled, monkeypatch):
         """A preview looks at a bounded number of keys and says that there may be more."""
-        monkeypatch.setattr(clearing, "SCAN_COUNT", 5)
-        monkeypatch.setattr(clearing, "SCAN_CALLS", 2)
+        monkeypatch.setattr(scan, "COUNT", 5)
+        monkeypatch.setattr(scan, "CALLS", 2)
         seen = preview(filled, Target(**CALLS))
         assert not seen.is_complete
         assert seen.looked_at == 10
@@ -131,7 +131,7 @@ class TestPreview:
 
     def test_preview__out_of_time(self, filled, monkeypatch):
         """A preview that takes too long stops after the step it is in."""
-        monkeypatch.setattr(clearing, "SCAN_COUNT", 5)
+        monkeypatch.setattr(scan, "COUNT", 5)
         ticks = iter(range(100))
         assert not preview(filled, Target(**CALLS), clock=lambda: next(ticks)).is_complete
 
