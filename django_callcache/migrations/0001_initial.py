@@ -1,4 +1,4 @@
-"""Tables of statistics, sync reports and audit, and the permissions of the pages."""
+"""The tables of the app, and the permissions of its pages."""
 
 # ruff: noqa: RUF012 (the form of Django's migrations)
 
@@ -41,6 +41,96 @@ class Migration(migrations.Migration):
                 ),
                 "managed": False,
                 "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
+            name="CacheAlert",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("alias", models.CharField(max_length=100, verbose_name="cache alias")),
+                ("rule", models.CharField(max_length=100, verbose_name="rule")),
+                ("severity", models.CharField(max_length=10, verbose_name="severity")),
+                ("summary", models.CharField(blank=True, max_length=300, verbose_name="summary")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "not yet for long enough"),
+                            ("firing", "firing"),
+                            ("acknowledged", "acknowledged"),
+                            ("silenced", "silenced"),
+                            ("resolved", "resolved"),
+                        ],
+                        default="pending",
+                        max_length=12,
+                        verbose_name="state",
+                    ),
+                ),
+                (
+                    "value",
+                    models.FloatField(
+                        blank=True, help_text="When it fired.", null=True, verbose_name="value"
+                    ),
+                ),
+                ("threshold", models.FloatField(default=0.0, verbose_name="threshold")),
+                (
+                    "began_at",
+                    models.DateTimeField(
+                        help_text="When the condition began to hold.", verbose_name="began at"
+                    ),
+                ),
+                ("fired_at", models.DateTimeField(blank=True, null=True, verbose_name="fired at")),
+                ("good_since", models.DateTimeField(blank=True, null=True, verbose_name="well since")),
+                ("resolved_at", models.DateTimeField(blank=True, null=True, verbose_name="resolved at")),
+                (
+                    "flaps",
+                    models.PositiveIntegerField(
+                        default=0,
+                        help_text="How often it had fired and ended shortly before.",
+                        verbose_name="came and went",
+                    ),
+                ),
+                ("handled_by", models.CharField(blank=True, max_length=254, verbose_name="handled by")),
+                ("note", models.CharField(blank=True, max_length=500, verbose_name="note")),
+                (
+                    "silenced_until",
+                    models.DateTimeField(blank=True, null=True, verbose_name="silenced until"),
+                ),
+                (
+                    "told_at",
+                    models.DateTimeField(
+                        blank=True, help_text="That it fires.", null=True, verbose_name="told at"
+                    ),
+                ),
+                (
+                    "undelivered",
+                    models.JSONField(blank=True, default=list, verbose_name="channels to be told"),
+                ),
+                ("deliver_at", models.DateTimeField(blank=True, null=True, verbose_name="next try")),
+                ("tries", models.PositiveSmallIntegerField(default=0, verbose_name="tries")),
+            ],
+            options={
+                "verbose_name": "alert",
+                "verbose_name_plural": "alerts",
+                "ordering": ("-began_at",),
+                "default_permissions": (),
+                "indexes": [
+                    models.Index(fields=["alias", "state"], name="callcache_alert_state"),
+                    models.Index(fields=["resolved_at"], name="callcache_alert_age"),
+                    models.Index(fields=["deliver_at"], name="callcache_alert_delivery"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("state", "resolved"), _negated=True),
+                        fields=("alias", "rule"),
+                        name="callcache_alert_open",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
@@ -140,6 +230,226 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="CompressionDictionary",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("alias", models.CharField(max_length=100, verbose_name="cache alias")),
+                ("prefix", models.CharField(max_length=250, verbose_name="prefix")),
+                (
+                    "dictionary_id",
+                    models.CharField(
+                        help_text="As the values name it that were compressed with it.",
+                        max_length=8,
+                        verbose_name="dictionary",
+                    ),
+                ),
+                ("record", models.BinaryField(help_text="Sealed, as Redis holds it.", verbose_name="record")),
+                ("size", models.PositiveIntegerField(verbose_name="bytes")),
+                (
+                    "samples",
+                    models.PositiveIntegerField(
+                        help_text="Values it was trained on.", verbose_name="samples"
+                    ),
+                ),
+                (
+                    "bytes_before",
+                    models.PositiveBigIntegerField(
+                        help_text="Of the values held back from training, as stored without it.",
+                        verbose_name="bytes without",
+                    ),
+                ),
+                (
+                    "bytes_after",
+                    models.PositiveBigIntegerField(
+                        help_text="Of the same values with it.", verbose_name="bytes with"
+                    ),
+                ),
+                (
+                    "trained_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="trained at"),
+                ),
+                (
+                    "is_current",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Whether new values of the prefix are compressed with it.",
+                        verbose_name="in use",
+                    ),
+                ),
+                ("retired_at", models.DateTimeField(blank=True, null=True, verbose_name="replaced at")),
+            ],
+            options={
+                "verbose_name": "compression dictionary",
+                "verbose_name_plural": "compression dictionaries",
+                "ordering": ("alias", "prefix", "-trained_at"),
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("alias", "prefix", "dictionary_id"), name="callcache_dictionary_unique"
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_current", True)),
+                        fields=("alias", "prefix"),
+                        name="callcache_dictionary_current",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="SyncConflict",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("alias", models.CharField(max_length=100, verbose_name="cache alias")),
+                (
+                    "key",
+                    models.CharField(
+                        help_text="With its version, as the remote store names it.",
+                        max_length=600,
+                        verbose_name="key",
+                    ),
+                ),
+                ("digest", models.CharField(editable=False, max_length=64)),
+                ("redis_key", models.BinaryField(verbose_name="Redis key")),
+                (
+                    "found_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="found at"),
+                ),
+                ("local_version", models.BigIntegerField(verbose_name="order of the local write")),
+                ("local_deleted", models.BooleanField(default=False, verbose_name="deleted here")),
+                (
+                    "local_expires_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="expires here at"),
+                ),
+                (
+                    "local_payload",
+                    models.BinaryField(
+                        help_text="Sealed, as the cache holds it.", verbose_name="local value"
+                    ),
+                ),
+                ("remote_version", models.BigIntegerField(verbose_name="remote version")),
+                ("remote_order", models.BigIntegerField(verbose_name="order of the remote write")),
+                (
+                    "remote_origin",
+                    models.CharField(max_length=250, verbose_name="origin of the remote write"),
+                ),
+                ("remote_deleted", models.BooleanField(default=False, verbose_name="deleted there")),
+                (
+                    "remote_expires_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="expires there at"),
+                ),
+                (
+                    "remote_payload",
+                    models.BinaryField(
+                        help_text="As this cache would hold it; none where it cannot be read.",
+                        null=True,
+                        verbose_name="remote value",
+                    ),
+                ),
+                (
+                    "reason",
+                    models.TextField(
+                        blank=True,
+                        help_text="Why it could not be merged; empty where the rule asks a person.",
+                        verbose_name="reason",
+                    ),
+                ),
+                (
+                    "decision",
+                    models.CharField(
+                        blank=True,
+                        choices=[("local", "local"), ("remote", "remote"), ("value", "another value")],
+                        max_length=10,
+                        verbose_name="decision",
+                    ),
+                ),
+                ("decided_at", models.DateTimeField(blank=True, null=True, verbose_name="decided at")),
+                ("decided_by", models.CharField(blank=True, max_length=254, verbose_name="decided by")),
+            ],
+            options={
+                "verbose_name": "conflict",
+                "verbose_name_plural": "conflicts",
+                "ordering": ("-found_at",),
+                "default_permissions": (),
+                "indexes": [
+                    models.Index(fields=["alias", "found_at"], name="callcache_conflict_period"),
+                    models.Index(fields=["found_at"], name="callcache_conflict_age"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("decision", "")),
+                        fields=("alias", "digest"),
+                        name="callcache_conflict_open",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="SyncRejection",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("alias", models.CharField(max_length=100, verbose_name="cache alias")),
+                (
+                    "key",
+                    models.CharField(
+                        help_text="With its version, as the remote store names it.",
+                        max_length=600,
+                        verbose_name="key",
+                    ),
+                ),
+                ("digest", models.CharField(editable=False, max_length=64)),
+                ("redis_key", models.BinaryField(verbose_name="Redis key")),
+                (
+                    "version",
+                    models.BigIntegerField(
+                        help_text="Microseconds since the epoch.", verbose_name="order of the write"
+                    ),
+                ),
+                (
+                    "remote_version",
+                    models.BigIntegerField(
+                        help_text="Of the row that the write builds on; 0 for none.",
+                        verbose_name="remote version",
+                    ),
+                ),
+                ("deleted", models.BooleanField(default=False, verbose_name="is a deletion")),
+                ("expires_at", models.DateTimeField(blank=True, null=True, verbose_name="expires at")),
+                (
+                    "payload",
+                    models.BinaryField(help_text="Sealed, as the cache holds it.", verbose_name="value"),
+                ),
+                ("reason", models.TextField(verbose_name="reason")),
+                (
+                    "rejected_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="rejected at"),
+                ),
+            ],
+            options={
+                "verbose_name": "rejected entry",
+                "verbose_name_plural": "rejected entries",
+                "ordering": ("-rejected_at",),
+                "default_permissions": (),
+                "indexes": [models.Index(fields=["rejected_at"], name="callcache_rejection_age")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("alias", "digest"), name="callcache_rejection_unique")
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="SyncRun",
             fields=[
                 (
@@ -170,7 +480,31 @@ class Migration(migrations.Migration):
                         default=0, help_text="Deletions pushed.", verbose_name="deleted"
                     ),
                 ),
-                ("conflicts", models.PositiveBigIntegerField(default=0, verbose_name="conflicts")),
+                (
+                    "pulled",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Rows taken from the remote store, deletions included.",
+                        verbose_name="pulled",
+                    ),
+                ),
+                (
+                    "conflicts",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="Keys written on both sides.", verbose_name="conflicts"
+                    ),
+                ),
+                ("kept_local", models.PositiveBigIntegerField(default=0, verbose_name="local side won")),
+                ("took_remote", models.PositiveBigIntegerField(default=0, verbose_name="remote side won")),
+                ("merged", models.PositiveBigIntegerField(default=0, verbose_name="merged")),
+                (
+                    "parked",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Conflicts that wait for a decision.",
+                        verbose_name="left to a person",
+                    ),
+                ),
                 (
                     "rejected",
                     models.PositiveBigIntegerField(
@@ -180,11 +514,61 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "refused",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Remote rows of keys that this cache does not sync.",
+                        verbose_name="refused",
+                    ),
+                ),
+                (
+                    "unreadable",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Remote values that this cache cannot read.",
+                        verbose_name="unreadable",
+                    ),
+                ),
+                (
+                    "remarked",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Keys that the remote store had lost.",
+                        verbose_name="pushed again",
+                    ),
+                ),
+                (
+                    "forgotten",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Keys that the remote store does not have any more.",
+                        verbose_name="forgotten",
+                    ),
+                ),
+                (
+                    "resets",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="How often everything was pulled anew.", verbose_name="resets"
+                    ),
+                ),
+                (
                     "backlog",
                     models.PositiveBigIntegerField(
                         default=0,
                         help_text="Entries that still waited when the pass ended.",
                         verbose_name="backlog",
+                    ),
+                ),
+                (
+                    "backlog_bytes",
+                    models.PositiveBigIntegerField(default=0, verbose_name="bytes of the backlog"),
+                ),
+                (
+                    "oldest_seconds",
+                    models.FloatField(
+                        default=0.0,
+                        help_text="Seconds that its oldest entry had waited.",
+                        verbose_name="age of the backlog",
                     ),
                 ),
                 ("error_class", models.CharField(blank=True, max_length=200, verbose_name="kind of error")),
@@ -235,12 +619,23 @@ class Migration(migrations.Migration):
                 ("duration_seconds", models.FloatField(default=0.0, verbose_name="duration in seconds")),
                 (
                     "kind",
-                    models.CharField(choices=[("clear", "clear")], max_length=20, verbose_name="operation"),
+                    models.CharField(
+                        choices=[
+                            ("clear", "clear"),
+                            ("view", "look at a value"),
+                            ("ttl", "change a time to live"),
+                            ("alert", "handle an alert"),
+                            ("sync", "run or decide a sync"),
+                        ],
+                        max_length=20,
+                        verbose_name="operation",
+                    ),
                 ),
                 (
                     "scope",
                     models.CharField(
                         choices=[
+                            ("key", "one key"),
                             ("prefix", "keys with a prefix"),
                             ("pattern", "keys of a pattern"),
                             ("alias", "the whole cache"),
