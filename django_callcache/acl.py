@@ -9,7 +9,7 @@ from django_callcache.redis_keys import ROOT
 COMMANDS = (
     *("-@all", "+@read", "+@write", "+@transaction", "-@dangerous", "-@blocking"),
     *("-migrate", "-randomkey", "-swapdb", "-move", "-copy"),
-    *("+ping", "+echo", "+auth", "+hello", "+select", "+quit", "+time", "+info"),
+    *("+ping", "+echo", "+auth", "+hello", "+select", "+time", "+info"),
     *("+eval", "+evalsha", "+script|load", "+script|exists"),
     *("+subscribe", "+unsubscribe", "+publish"),
     *(

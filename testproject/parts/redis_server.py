@@ -57,6 +57,7 @@ class RedisServer:
         password: What clients must present; none by default.
         unix_socket: Listen on a socket in its own directory instead of a TCP port.
         config: Further directives of ``redis.conf``.
+        program: The server to run; left out, `find_redis_server` finds one.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class RedisServer:
         password: str = "",
         unix_socket: bool = False,
         config: Mapping[str, str] | None = None,
+        program: Path | None = None,
     ) -> None:
+        self._program = program
         self.password = password
         self.port = 0
         self.directory = Path()
@@ -76,7 +79,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        program = find_redis_server()
+        program = self._program or find_redis_server()
         self.directory = directory_for("redis")
         try:
             self._start_on_some_port(program)
@@ -108,7 +111,7 @@ class RedisServer:
     def start(self) -> None:
         """Start the server again where it was, after `stop` or `kill`."""
         if self._process is None:
-            self._start(find_redis_server())
+            self._start(self._program or find_redis_server())
 
     def stop(self) -> None:
         """Stop the server; its address and directory stay."""

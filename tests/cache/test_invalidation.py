@@ -253,10 +253,8 @@ class TestWhatIsNear:
         for threshold, size in ((0, 9), (10**9, 5)):
             app = {"TTL": {**sizes, "USAGE_THRESHOLD": threshold}, "STATS": {"FLUSH_INTERVAL": 3600}}
             cache = make_cache(app=app, **OPTIONS)
-            if threshold == 0:
-                hour = int(time.time() // 3600)
-                counts = dict.fromkeys(range(hour - 200, hour + 2), 10)
-                cache._runtime.profile = HourlyProfile(counts)
+            hour = int(time.time() // 3600)
+            cache._runtime.profile = HourlyProfile(dict.fromkeys(range(hour - 200, hour + 2), 10))
             connect_link(cache)
             for number in range(30):
                 cache.get(f"k:{number}")

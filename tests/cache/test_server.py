@@ -1,79 +1,30 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import os
 import signal
 import time
 
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from django_callcache.cache.server import Server
 from django_callcache.exceptions import RedisMisconfigured
-from testproject.parts.child import LOOPBACK, StartFailed, free_port
-from testproject.parts.redis_server import RedisServer
+from testproject.parts.child import LOOPBACK
 from tests.cache.conftest import Face
 from tests.cache.linked import OPTIONS, connect_link, is_confirmed, is_near, keep, near_of, until
 from tests.cache.sentinel import SERVICE, Watched
-from tests.conftest import require
+from tests.tls import certificate, tls_server
 
 pytestmark = pytest.mark.usefixtures("hurried_links")
-
-
-def certificate(directory):
-    """Make a certificate of this host that only itself vouches for; return the paths of it and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a Redis of the tests")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = directory / "redis.crt", directory / "redis.key"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths
 
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory):
     """A Redis that speaks TLS too: its address, and the certificate to trust."""
-    trusted, key = certificate(tmp_path_factory.mktemp("tls"))
-    port = free_port()
-    config = {
-        "tls-port": str(port),
-        "tls-cert-file": str(trusted),
-        "tls-key-file": str(key),
-        "tls-ca-cert-file": str(trusted),
-        "tls-auth-clients": "no",
-    }
-    try:
-        with RedisServer(config=config, password="of TLS".replace(" ", "")) as server:
-            yield f"rediss://:{server.password}@{LOOPBACK}:{port}/0", trusted
-    except StartFailed:
-        require("This Redis was built without TLS. Install one with it: sudo apt-get install redis-server")
+    trusted, key = certificate(tmp_path_factory.mktemp("tls"), LOOPBACK)
+    with tls_server(trusted, key, password="secret") as (server, port):
+        yield f"rediss://:{server.password}@{LOOPBACK}:{port}/0", trusted
 
 
 class TestTls:

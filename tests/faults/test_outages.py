@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import threading
 
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from django.contrib.sessions.backends.cache import SessionStore
 
 from django_callcache.exceptions import RedisMisconfigured, RedisUnavailable
-from testproject.parts.child import LOOPBACK, StartFailed, free_port
+from testproject.parts.child import LOOPBACK, free_port
 from tests.cache.proxy import Proxy
 from tests.cache.test_faults import DEFAULT, stopped
 from tests.cache.waiting import wait_until
+from tests.tls import certificate, tls_server
 
 GENEROUS = 60.0
 """Seconds for what takes milliseconds: nothing here waits for an outage to end."""
@@ -120,7 +116,7 @@ class TestHung:
 class TestStarting:
     async def test_loading__misses_then_hits(self, face_of, make_cache, start_redis):
         """A server that loads its data is an outage: misses at first, then the values (F-R8)."""
-        config = {"key-load-delay": "5000", "loading-process-events-interval-bytes": "1024"}
+        config = {"key-load-delay": "5000"}
         server = start_redis(append_only=True, config=config)
         face = face_of(make_cache(server.url, DEADLINE=1))
         await face.set_many({f"k{n}": "x" * 100 for n in range(300)}, timeout=None)
@@ -156,25 +152,26 @@ class TestReads:
 
 class TestConfiguration:
     @pytest.mark.parametrize("wrong", ["self-signed", "another host", "expired"])
-    async def test_tls__refused(self, face_of, make_cache, start_redis, tmp_path, wrong):
+    async def test_tls__refused(self, face_of, make_cache, tmp_path, wrong):
         """A server whose certificate does not hold is raised as configuration (F-S22)."""
         host = "elsewhere.example" if wrong == "another host" else "localhost"
-        paths = certificate(tmp_path, host, days=-1 if wrong == "expired" else 1)
-        location = tls_server(start_redis, *paths)
-        if wrong != "self-signed":
-            location += f"?ssl_ca_certs={paths[0]}"
-        face = face_of(make_cache(location, DEADLINE=10))
-        for _ in range(3):
-            with pytest.raises(RedisMisconfigured, match="TLS"):
-                await face.get("a")
+        trusted, key = certificate(tmp_path, host, days=-1 if wrong == "expired" else 1)
+        with tls_server(trusted, key) as (_, port):
+            location = f"rediss://localhost:{port}/0"
+            if wrong != "self-signed":
+                location += f"?ssl_ca_certs={trusted}"
+            face = face_of(make_cache(location, DEADLINE=10))
+            for _ in range(3):
+                with pytest.raises(RedisMisconfigured, match="TLS"):
+                    await face.get("a")
 
-    async def test_tls__trusted(self, face_of, make_cache, start_redis, tmp_path):
+    async def test_tls__trusted(self, face_of, make_cache, tmp_path):
         """A certificate that holds is what the tests above lack."""
-        paths = certificate(tmp_path, "localhost", days=1)
-        location = tls_server(start_redis, *paths) + f"?ssl_ca_certs={paths[0]}"
-        face = face_of(make_cache(location, DEADLINE=10))
-        assert await face.set("a", 1) is True
-        assert await face.get("a") == 1
+        trusted, key = certificate(tmp_path, "localhost")
+        with tls_server(trusted, key) as (_, port):
+            face = face_of(make_cache(f"rediss://localhost:{port}/0?ssl_ca_certs={trusted}", DEADLINE=10))
+            assert await face.set("a", 1) is True
+            assert await face.get("a") == 1
 
     async def test_no_permission__raised_for_ever(self, face_of, make_cache, start_redis):
         """A command that the user may not run is raised each time, never taken for an outage."""
@@ -187,47 +184,6 @@ class TestConfiguration:
                 await face.delete("a")
         assert await face.set("a", 1) is True
         assert not face.cache._runtime.breaker.is_open
-
-
-def certificate(directory, host, days):
-    """Write a certificate that vouches for itself, valid for some days from yesterday on, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=2)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(yesterday)
-        .not_valid_after(yesterday + datetime.timedelta(days=2 + days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = directory / "server.crt", directory / "server.key"
-    paths[0].write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    private = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    paths[1].write_bytes(key.private_bytes(*private))
-    return paths
-
-
-def tls_server(start_redis, certificate, key):
-    """Start a server that speaks TLS too; return that address."""
-    port = free_port()
-    config = {
-        "tls-port": str(port),
-        "tls-cert-file": f'"{certificate}"',
-        "tls-key-file": f'"{key}"',
-        "tls-ca-cert-file": f'"{certificate}"',
-        "tls-auth-clients": "no",
-    }
-    try:
-        start_redis(config=config)
-    except StartFailed:
-        pytest.skip("this redis-server was built without TLS")
-    return f"rediss://localhost:{port}/0"
 
 
 class TestSessions:

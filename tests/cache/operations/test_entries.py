@@ -207,7 +207,8 @@ class TestTimeout:
             "peak:": {"ttl": "fixed"},
             "ever:": {"ttl": None},
         }
-        face = face_of(make_cache(RULES=rules, **stated))
+        any_hour = {"TTL": {"DEFAULT_TTL": 3600, "PEAK_TTL": 3600}}
+        face = face_of(make_cache(app=any_hour, RULES=rules, **stated))
         await face.set(key, 1)
         assert await face.ttl(key) == seconds
         await face.set_many({key: 1}, 5)
