@@ -117,6 +117,11 @@ class Worker:
         return {key.removeprefix("1:"): None if deleted else value for key, value, deleted in rows}
 
 
+BY_POSTGRES = ["postgres", pytest.param("supabase", marks=pytest.mark.long)]
+BY_SUPABASE = ["supabase", pytest.param("postgres", marks=pytest.mark.long)]
+"""Killing is tried by one way to the remote store, raising by the other; in the long suite both by both."""
+
+
 @pytest.fixture(params=["postgres", "supabase"])
 def worker(request, worker_database, remote_url, remote_sql):
     supalite = request.getfixturevalue("supalite") if request.param == "supabase" else None
@@ -157,6 +162,7 @@ def crash_and_recover(worker, point, chance):
 
 @pytest.mark.parametrize("point", POINTS)
 class TestKilled:
+    @pytest.mark.parametrize("worker", BY_SUPABASE, indirect=True)
     def test_once(self, worker, point):
         """Killed at a point, the next worker brings everything, each key as it was last written."""
         crash_and_recover(worker, point, random.Random(point))
@@ -186,6 +192,7 @@ class TestStopped:
         assert len(worker.outbox.claim(1000, 1 << 24, 30).entries) == worker.outbox.depth()
         assert worker.cache.redis_client().get(worker.cache.redis_keys.loop_lease()) is None
 
+    @pytest.mark.parametrize("worker", BY_POSTGRES, indirect=True)
     @pytest.mark.parametrize("point", [point for point in POINTS if point != "cp6"])
     def test_raise(self, worker, point):
         """An error in the middle of a pass is told and tried again; nothing is lost."""
