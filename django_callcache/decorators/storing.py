@@ -71,12 +71,7 @@ class Storing:
         if not isinstance(cache, CallCache):
             value = cache.get(call.key, MISSING, self.version)
             return self.refreshed(call) if value is MISSING else value
-
-        def compute(context: FillContext) -> Any:
-            return self._considered(call.run(), context)
-
-        options: dict[str, Any] = {**self.filling, **call.tags}
-        return cache.get_or_set(call.key, compute, self.timeout, self.version, **options)
+        return self._computed(cache, call)
 
     async def aresult(self, call: Call) -> Any:
         """The same for a coroutine function."""
@@ -84,29 +79,26 @@ class Storing:
         if not isinstance(cache, CallCache):
             value = await cache.aget(call.key, MISSING, self.version)
             return await self.arefreshed(call) if value is MISSING else value
-
-        async def compute(context: FillContext) -> Any:
-            return self._considered(await call.run(), context)
-
-        options: dict[str, Any] = {**self.filling, **call.tags}
-        return await cache.aget_or_set(call.key, compute, self.timeout, self.version, **options)
+        return await self._acomputed(cache, call)
 
     def refreshed(self, call: Call) -> Any:
         """The call's result, kept over what was there."""
+        cache = self._cache
+        if isinstance(cache, CallCache):
+            return self._computed(cache, call, force=True)
         value = call.run()
         if self._is_kept(value):
-            cache: Any = self._cache
-            options = call.tags if isinstance(cache, CallCache) else {}
-            cache.set(call.key, value, self.timeout, self.version, **options)
+            cache.set(call.key, value, self.timeout, self.version)
         return value
 
     async def arefreshed(self, call: Call) -> Any:
         """The same for a coroutine function."""
+        cache = self._cache
+        if isinstance(cache, CallCache):
+            return await self._acomputed(cache, call, force=True)
         value = await call.run()
         if self._is_kept(value):
-            cache: Any = self._cache
-            options = call.tags if isinstance(cache, CallCache) else {}
-            await cache.aset(call.key, value, self.timeout, self.version, **options)
+            await cache.aset(call.key, value, self.timeout, self.version)
         return value
 
     def get(self, call: Call) -> Any:
@@ -124,6 +116,20 @@ class Storing:
     async def adelete(self, call: Call) -> bool:
         """The same for asyncio."""
         return await self._cache.adelete(call.key, self.version)
+
+    def _computed(self, cache: CallCache, call: Call, **options: Any) -> Any:
+        def compute(context: FillContext) -> Any:
+            return self._considered(call.run(), context)
+
+        options = {**self.filling, **call.tags, **options}
+        return cache.get_or_set(call.key, compute, self.timeout, self.version, **options)
+
+    async def _acomputed(self, cache: CallCache, call: Call, **options: Any) -> Any:
+        async def compute(context: FillContext) -> Any:
+            return self._considered(await call.run(), context)
+
+        options = {**self.filling, **call.tags, **options}
+        return await cache.aget_or_set(call.key, compute, self.timeout, self.version, **options)
 
     def _is_kept(self, value: Any) -> bool:
         return self.condition is None or self.condition(value)

@@ -232,6 +232,18 @@ class TestFunction:
         assert figures.refresh(7)["call"] == 2
         assert figures(7)["call"] == 2
 
+    def test_refresh__invalidated_meanwhile(self):
+        """A result that was invalidated while it was computed anew is returned and not kept."""
+
+        @cached(key="refreshed:{number}")
+        def doubled(number):
+            if doubled.get(number) is not None:
+                doubled.invalidate(number)
+            return 2 * number
+
+        assert doubled(4) == doubled.refresh(4) == 8
+        assert doubled.get(4) is None
+
     def test_wrapped(self):
         """The function keeps its name, text and signature, and can be pickled by its name."""
         assert (figures.__name__, figures.__doc__) == ("figures", "Figures of a campaign.")

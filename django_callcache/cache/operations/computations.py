@@ -11,7 +11,7 @@ import math
 import random
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -34,6 +34,9 @@ from django_callcache.signals import cache_written
 logger = logging.getLogger(__name__)
 
 UNBOUNDED = math.inf
+
+REPLACED = 3
+"""Values of others that are replaced in turn, before a computation over them is no longer stored."""
 
 NESTED_SECONDS = 1.0
 """How long a loader's own call waits for another process: that one may wait for this loader's key."""
@@ -155,6 +158,24 @@ class ComputationOperations(EntryOperations):
         except RedisFault as fault:
             self._degraded(fault, wanted.prefix, None)
             return NO_LEASE
+
+    async def _claim_over(self, wanted: Computation) -> Claim:
+        """The right to compute over the present value; no lease where others keep writing, or computing."""
+        # A stale copy is no reason not to compute.
+        asking = replace(wanted, options=wanted.options.changed(grace=0.0))
+        for _ in range(REPLACED):
+            try:
+                reply = await self._io.ask(commands.get(wanted.redis_key), now(), reads=True)
+                present = self._checked(reply)
+            except RedisFault as fault:
+                self._degraded(fault, wanted.prefix, None)
+                return NO_LEASE
+            except redis_errors.ResponseError:  # a collection lies there
+                present = None
+            claim = await self._claim(asking, seen=fingerprint(present) if present else b"")
+            if claim.found is MISSING:
+                return claim
+        return Claim()
 
     async def _asked(self, wanted: Computation, token: bytes, seen: bytes, *, is_open: bool) -> Claim:
         """One question to Redis; neither lease nor value where somebody else computes."""

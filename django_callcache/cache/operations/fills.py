@@ -38,6 +38,7 @@ class FillOperations(RefreshOperations):
         lock_timeout: float | None = None,
         jitter: float | None = None,
         tags: Iterable[str] = (),
+        force: bool = False,
     ) -> Any:
         """The value at a key; where there is none, ``default`` (called if callable) is stored and returned.
 
@@ -62,6 +63,8 @@ class FillOperations(RefreshOperations):
             jitter: Part of the TTL that is taken off at random.
             tags: As for `set`, of what is stored. Where one is dropped while the value is computed, nobody
                 who asks after that gets the value.
+            force: Compute it although there is a value, which is read until then and replaced. A value that
+                somebody else began to compute before this call does not do.
 
         Raises:
             LoaderTimeout: ``hard_timeout`` has passed and there is no stale value.
@@ -77,6 +80,11 @@ class FillOperations(RefreshOperations):
         if given != NOTHING_GIVEN:
             options = options.changed(*given)
             prefix.leaves_copies = prefix.leaves_copies or options.grace > 0
+        if force and callable(default):
+            return await self._forced(self._wanted(key, version, default, timeout, options, ids))
+        if force:
+            await self.set(key, default, timeout, version, tags=tags)
+            return default
         if options.refresh_ahead and callable(default):
             value = await self._read_ahead(self._wanted(key, version, default, timeout, options, ids))
         else:
@@ -193,6 +201,32 @@ class FillOperations(RefreshOperations):
             if landing is not None and (landing.is_current or flight.started_at >= wanted.arrived):
                 return self._copied(landing, wanted)
         return await self._compute_alone(wanted)
+
+    async def _forced(self, wanted: Computation) -> Any:
+        """The value, computed from now on by this caller or by one who began after it came."""
+        for _ in range(FLIGHTS):
+            flight, leads = self._flights.join(wanted.redis_key, wanted.options.lock_timeout)
+            if leads:
+                return await self._lead_over(wanted, flight)
+            with self._flights.waiting(flight, blocks=self._io.blocks) as may_wait:
+                if not may_wait:
+                    break
+                overdue_in = (flight.overdue_at - now()) * 1e-9
+                has_landed = await self._io.landed(flight.done, min(overdue_in, wanted.patience()))
+            if not has_landed and wanted.patience() <= 0:
+                raise wanted.too_slow()
+            if has_landed and flight.started_at >= wanted.arrived:
+                landing = flight.done.result()
+                if landing is not None:
+                    return self._copied(landing, wanted)
+        return await self._compute_alone(wanted)
+
+    async def _lead_over(self, wanted: Computation, flight: Flight) -> Any:
+        """Compute although there is a value; store what comes of it over that very value."""
+        try:
+            return await self._compute(wanted, flight, await self._claim_over(wanted))
+        finally:
+            self._flights.land(flight, None)
 
     async def _lead(self, wanted: Computation, flight: Flight, *, is_redis_down: bool) -> Any:
         """Compute, unless another process has; end the flight in any case."""

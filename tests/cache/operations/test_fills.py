@@ -133,6 +133,80 @@ class TestNoStaleFill:
         assert redis_client.keys() == [b"t:1:a"]
 
 
+class TestForce:
+    @pytest.mark.parametrize("options", [{}, SYNCED, GRACEFUL], ids=["plain", "synced", "graceful"])
+    async def test_force__replaces(self, face_of, make_cache, options):
+        """A forced computation replaces the value that is there, for everybody."""
+        face = face_of(make_cache(**options))
+        await face.set("c:1", "before", 600)
+        assert await face.get_or_set("c:1", lambda: "after", 900, force=True) == "after"
+        assert await face.get("c:1") == "after"
+        assert 890 < await face.ttl("c:1") <= 900
+
+    async def test_force__no_value(self, face):
+        """Where there is none it is stored, a None too; a plain value needs no computing."""
+        assert await face.get_or_set("a", lambda: None, force=True) is None
+        assert await face.get("a", "nothing") is None
+        assert await face.get_or_set("a", "plain", force=True) == "plain"
+        assert await face.get("a") == "plain"
+
+    async def test_force__what_lies_there_is_no_value(self, face, redis_client):
+        """What is no value of ours is replaced."""
+        redis_client.rpush("t:1:a", "a list")
+        redis_client.set("t:1:b", b"\x80rubbish")
+        assert await face.get_or_set("a", lambda: 1, force=True) == 1
+        assert await face.get_or_set("b", lambda: 2, force=True) == 2
+        assert await face.get("b") == 2
+
+    @pytest.mark.parametrize("name", [name for name in WRITES if "add" not in name])
+    @pytest.mark.parametrize("options", [{}, SYNCED], ids=["plain", "synced"])
+    async def test_force__written_meanwhile(self, face_of, make_cache, options, name):
+        """What was computed before a write is not stored after it."""
+        cache = make_cache(**options)
+        cache.set("c:1", "before", 600)
+
+        def load():
+            WRITES[name](cache)
+            wait_until(lambda: cache.get("c:1") in (None, "theirs"))
+            if cache.ttl("c:1") != 3600:
+                run_out(cache)
+            return "old"
+
+        assert await face_of(cache).get_or_set("c:1", load, 600, force=True) in ("old", "theirs")
+        assert cache.get("c:1") in (None, "theirs")
+
+    def test_force__begun_before(self, make_cache):
+        """What somebody began to compute before the call does not do."""
+        cache = make_cache()
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow():
+            begun.set()
+            go_on.wait(30)
+            return "old"
+
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(cache.get_or_set, "a", slow)
+            begun.wait(30)
+            second = pool.submit(cache.get_or_set, "a", lambda: "new", force=True)
+            go_on.set()
+            assert (first.result(30), second.result(30)) == ("old", "new")
+        assert cache.get("a") == "new"
+
+    async def test_force__loader_fails(self, face):
+        """The value stays where it cannot be computed anew."""
+        await face.set("a", "before")
+        with pytest.raises(LookupError):
+            await face.get_or_set("a", fail, force=True)
+        assert await face.get("a") == "before"
+        assert await face.get_or_set("a", lambda: "after", force=True) == "after"
+
+    async def test_force__redis_down(self, face_of, make_cache):
+        """Without Redis the value is computed and returned."""
+        face = face_of(make_cache("redis://127.0.0.1:1/0"))
+        assert await face.get_or_set("a", lambda: "made", force=True) == "made"
+
+
 class TestGetForFill:
     async def test_fill__missing(self, face):
         """A missing value comes with a token; what is filled in by it is stored."""
