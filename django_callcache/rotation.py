@@ -87,6 +87,13 @@ class Rotated:
     unreadable: int = 0
     """Those that no secret opens: misses, whatever is done."""
 
+    def count(self, was_replaced: bool) -> None:
+        """Count one that was to be replaced."""
+        if was_replaced:
+            self.resealed += 1
+        else:
+            self.changed += 1
+
 
 @dataclass(frozen=True, slots=True)
 class _Sealed:
@@ -124,9 +131,9 @@ def rotate(cache: Subject, *, batch: int = BATCH, progress: Callable[[int], obje
             progress(len(page))
     entries = DirtyEntries(client, cache.redis_keys)
     for waiting in entries.waiting():
-        anew = _anew(cache, waiting.redis_key, waiting.blob, waiting.redis_key, rotated)
-        if anew is not None:
-            _count(rotated, entries.replace(waiting, anew))
+        resealed = anew(cache, waiting.redis_key, waiting.blob, waiting.redis_key, rotated)
+        if resealed is not None:
+            rotated.count(entries.replace(waiting, resealed))
     return rotated
 
 
@@ -164,16 +171,24 @@ def _members(client: redis.Redis, key: bytes, kind: str) -> Iterator[_Sealed]:
 def _reseal(cache: Subject, client: redis.Redis, portion: list[_Sealed], rotated: Rotated) -> None:
     pipeline = client.pipeline(transaction=False)
     for sealed in portion:
-        anew = _anew(cache, sealed.value_key, sealed.blob, sealed.sealed_for, rotated)
-        if anew is not None:
-            arguments = (sealed.kind, sealed.field, sealed.blob, anew)
+        resealed = anew(cache, sealed.value_key, sealed.blob, sealed.sealed_for, rotated)
+        if resealed is not None:
+            arguments = (sealed.kind, sealed.field, sealed.blob, resealed)
             pipeline.evalsha(_SWAP.sha1.decode(), 1, sealed.name, *arguments)
     for reply in pipeline.execute():
-        _count(rotated, bool(reply))
+        rotated.count(bool(reply))
 
 
-def _anew(cache: Subject, redis_key: bytes, blob: bytes, sealed_for: bytes, rotated: Rotated) -> bytes | None:
-    """The same thing under the newest secret; None where it is so, or cannot be."""
+def anew(cache: Subject, redis_key: bytes, blob: bytes, sealed_for: bytes, rotated: Rotated) -> bytes | None:
+    """The same thing under the newest secret; None where it is so, or cannot be.
+
+    Args:
+        cache: Whose it is.
+        redis_key: Of the value that it belongs to, which says by which codec.
+        blob: As it was read.
+        sealed_for: What stands for the key in the seal.
+        rotated: Gets it counted.
+    """
     rotated.seen += 1
     key = cache.caller_key(redis_key)
     try:
@@ -181,10 +196,3 @@ def _anew(cache: Subject, redis_key: bytes, blob: bytes, sealed_for: bytes, rota
     except Undecodable:
         rotated.unreadable += 1
         return None
-
-
-def _count(rotated: Rotated, was_replaced: bool) -> None:
-    if was_replaced:
-        rotated.resealed += 1
-    else:
-        rotated.changed += 1

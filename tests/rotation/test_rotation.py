@@ -10,7 +10,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from django_callcache.codec import blob
+from django_callcache.models import SyncConflict, SyncRejection
 from django_callcache.outbox.dirty import DirtyEntries
+from django_callcache.replication.keeper import digest_of
+from django_callcache.replication.resealing import reseal_rows
 from django_callcache.rotation import Rotated, rotate
 from tests.cache.conftest import APP
 
@@ -47,6 +50,48 @@ def fill(cache):
         "scores": cache.zrange("scores", 0, -1, withscores=True),
         "hashes": (cache.hgetall("contact:hash"), cache.hgetall("hash")),
     }
+
+
+class TestRows:
+    @pytest.mark.django_db
+    def test_rotate__what_waits_for_a_person(self, make_cache):
+        """Rejected entries and open conflicts can be decided after the old secret is gone."""
+        old = make_cache(RULES=RULES, app=secrets("old"))
+        key = b"t:1:call:7"
+        blob = old.codec_for("call:7").encode({"n": 7}, key)
+        common = {"alias": old.alias, "key": "1:call:7", "digest": digest_of(key), "redis_key": key}
+        rejection = SyncRejection.objects.create(
+            **common, version=1, remote_version=0, payload=blob, reason="too long"
+        )
+        conflict = SyncConflict.objects.create(
+            **common, local_version=1, local_payload=b"", local_deleted=True,
+            remote_version=2, remote_order=3, remote_origin="b", remote_payload=blob,
+        )  # fmt: skip
+        cache = make_cache(RULES=RULES, app=secrets("new", "old"))
+        call_command("callcache_rotate", alias="default", stdout=io.StringIO(), verbosity=0)
+        again, rotated = Rotated(), Rotated()
+        reseal_rows(cache, again)
+        reseal_rows(make_cache(RULES=RULES, app=secrets("new")), rotated)
+        assert (again.seen, again.resealed, rotated.unreadable) == (2, 0, 0)
+        codec = make_cache(RULES=RULES, app=secrets("new")).codec_for("call:7")
+        for row, field in ((rejection, "payload"), (conflict, "remote_payload")):
+            row.refresh_from_db()
+            assert codec.decode(bytes(getattr(row, field)), key) == {"n": 7}
+            assert bytes(getattr(row, field)) != blob
+
+    @pytest.mark.django_db
+    def test_rotate__unreadable_row(self, make_cache):
+        """A row that no secret opens is counted and stays as it is."""
+        key = b"t:1:call:7"
+        row = SyncRejection.objects.create(
+            alias="default", key="1:call:7", digest=digest_of(key), redis_key=key,
+            version=1, remote_version=0, payload=b"rubbish" * 9, reason="odd",
+        )  # fmt: skip
+        rotated = Rotated()
+        reseal_rows(make_cache(RULES=RULES, app=secrets("new", "old")), rotated)
+        assert (rotated.unreadable, rotated.resealed) == (1, 0)
+        row.refresh_from_db()
+        assert bytes(row.payload) == b"rubbish" * 9
 
 
 class TestRotate:
@@ -141,6 +186,7 @@ class TestRotate:
         assert (rotated.seen, rotated.resealed, rotated.unreadable) == (1, 0, 1)
 
 
+@pytest.mark.django_db
 class TestCommand:
     def test_command__facts(self, make_cache):
         """The command tells what it did, as text and as JSON, and exits with 0."""

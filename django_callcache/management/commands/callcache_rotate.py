@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from django_callcache.maintenance import cache_of, own_aliases
+from django_callcache.replication.resealing import reseal_rows
 from django_callcache.rotation import BATCH, Rotated, rotate
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -31,7 +32,8 @@ class Command(BaseCommand):
     """Seals and encrypts anew what older secrets sealed."""
 
     help = (
-        "Put values, stale copies and entries that wait for the remote store under the newest secret, and "
+        "Put values, stale copies, entries that wait for the remote store and rows that wait for a person "
+        "under the newest secret, and "
         "encrypt what was stored before its prefix became sensitive. First let every process run with the "
         'new secret at the head of CALLCACHE["SECRETS"] and the old one behind it; drop the old one once '
         "this command reports 0 changed. Stopped half-way, it is run again: what is done is skipped. "
@@ -86,6 +88,7 @@ class Command(BaseCommand):
                     self.stderr.write(f"{alias}: goes on after {told - began:.0f} s")
 
             rotated = rotate(cache, batch=batch, progress=progress)
+        reseal_rows(cache, rotated)
         self._tell(alias, rotated, time.monotonic() - began, as_json)
         return rotated.changed
 
