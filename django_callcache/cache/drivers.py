@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
+from redis import Connection as RedisConnection
 from redis import exceptions as redis_errors
 
 from django_callcache.cache.background import background
@@ -28,6 +29,9 @@ Result = TypeVar("Result")
 
 IDLE_NS = 1_000_000_000
 """A connection unused for longer is checked before it is used: the server may have closed it."""
+
+
+_READS_BY_DEADLINE = "timeout" in inspect.signature(RedisConnection.read_response).parameters
 
 
 class Io(Protocol):
@@ -337,7 +341,12 @@ def _read(connection: Any, expires_at: int) -> Any:
     """One reply, read by redis-py; see `DeadlineSocket.read_reply`."""
     try:
         remaining = max((expires_at - time.monotonic_ns()) * 1e-9, 0.001)
-        return connection.read_response(timeout=remaining)
+        if _READS_BY_DEADLINE:
+            return connection.read_response(timeout=remaining)
+        # Before redis-py 8 only the wait for a reply's first bytes can be bounded anew for each call.
+        if not connection.can_read(remaining):
+            raise redis_errors.TimeoutError("Timeout reading from the server")
+        return connection.read_response()
     except redis_errors.ResponseError as error:
         return error
 
