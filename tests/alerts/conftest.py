@@ -37,10 +37,9 @@ def mailbox(settings):
     backend = "django.core.mail.backends.smtp.EmailBackend"
     if django.VERSION >= (6, 1):
         settings.MAILERS = {"default": {"BACKEND": backend, "OPTIONS": {"host": LOOPBACK, "port": port}}}
-        settings.ADMINS = ["ana@example.com"]
     else:
         settings.EMAIL_BACKEND, settings.EMAIL_HOST, settings.EMAIL_PORT = backend, LOOPBACK, port
-        settings.ADMINS = [("Ana", "ana@example.com")]
+    settings.ADMINS = ["ana@example.com"] if django.VERSION >= (6, 0) else [("Ana", "ana@example.com")]
     yield box
     controller.stop()
 
