@@ -15,9 +15,10 @@ from django.core import signing
 
 from django_callcache.admin.access import Power, may
 from django_callcache.admin.aliases import is_denied
+from django_callcache.admin.browsing import names_of
 from django_callcache.admin.scan import Scan
 from django_callcache.cache import CallCache
-from django_callcache.cache.value_keys import ValueKeys, escape_glob
+from django_callcache.cache.value_keys import escape_glob
 from django_callcache.conf import get_settings
 from django_callcache.live import FAULTS, masked
 from django_callcache.models import CacheOperation
@@ -66,12 +67,12 @@ class Target:
         """Tell whether the remote store forgets it too: a single key of a synced prefix is deleted there."""
         if self.scope != Scope.KEY:
             return False
-        rule = next((rule for rule in cache.options.rules if self.text.startswith(rule.prefix)), None)
+        rule = cache.rule_for(self.text)
         return rule is not None and bool(rule.sync)
 
     def glob(self, cache: CallCache) -> str:
         """The pattern over the keys in Redis."""
-        names = ValueKeys(cache.key_prefix, cache.version, cache.key_func)
+        names = names_of(cache)
         glob = names.everything() if self.scope == Scope.ALIAS else names.pattern(self.search)
         return glob.decode()
 
@@ -129,7 +130,7 @@ def preview(cache: CallCache, target: Target, *, clock: Callable[[], float] = ti
     if target.scope == Scope.KEY:
         return _preview_of_key(cache, target)
     glob = target.glob(cache)
-    names = ValueKeys(cache.key_prefix, cache.version, cache.key_func)
+    names = names_of(cache)
     scan = Scan(client, glob, clock=clock)
     matched, hidden, samples = set[bytes](), 0, list[str]()
     for page in scan.pages():
@@ -148,7 +149,7 @@ def preview(cache: CallCache, target: Target, *, clock: Callable[[], float] = ti
 
 
 def _preview_of_key(cache: CallCache, target: Target) -> Preview:
-    names = ValueKeys(cache.key_prefix, cache.version, cache.key_func)
+    names = names_of(cache)
     redis_key = names.redis_key(target.text)
     matched = int(cache.redis_client().exists(redis_key))
     hidden = matched if is_denied(target.text) else 0

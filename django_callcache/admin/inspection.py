@@ -95,7 +95,7 @@ def facts_of(cache: CallCache, key: str) -> KeyFacts | None:
     if kind == b"none" or left == -2:
         return None
     milliseconds = left if isinstance(left, int) and left >= 0 else None
-    rule = next((rule for rule in cache.options.rules if key.startswith(rule.prefix)), None)
+    rule = cache.rule_for(key)
     near = cache.blocking.near
     synced = rule is not None and bool(rule.sync)
     stored = _header(start, length) if isinstance(start, bytes) else None

@@ -104,7 +104,7 @@ def prefix_facts(alias: Alias, prefix: str, period_name: str | None) -> PrefixFa
     return PrefixFacts(
         prefix,
         period,
-        next((rule for rule in cache.options.rules if prefix.startswith(rule.prefix)), None),
+        cache.rule_for(prefix),
         cache.explain_ttl(prefix),
         total(points),
         draw(points, period.is_labelled),

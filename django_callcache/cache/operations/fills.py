@@ -187,14 +187,10 @@ class FillOperations(RefreshOperations):
                 found = (await self._peek(wanted)).found
                 if found is not MISSING:
                     return found
-            with self._flights.waiting(flight, blocks=self._io.blocks) as may_wait:
-                if not may_wait:
-                    break
-                overdue_in = (flight.overdue_at - now()) * 1e-9
-                has_landed = await self._io.landed(flight.done, min(overdue_in, wanted.patience()))
+            has_landed = await self._awaited(wanted, flight)
+            if has_landed is None:
+                break
             if not has_landed:
-                if wanted.patience() <= 0:
-                    raise wanted.too_slow()
                 continue
             landing = flight.done.result()
             # A value that was invalidated is good for those who asked before its computation began.
@@ -208,18 +204,29 @@ class FillOperations(RefreshOperations):
             flight, leads = self._flights.join(wanted.redis_key, wanted.options.lock_timeout)
             if leads:
                 return await self._lead_over(wanted, flight)
-            with self._flights.waiting(flight, blocks=self._io.blocks) as may_wait:
-                if not may_wait:
-                    break
-                overdue_in = (flight.overdue_at - now()) * 1e-9
-                has_landed = await self._io.landed(flight.done, min(overdue_in, wanted.patience()))
-            if not has_landed and wanted.patience() <= 0:
-                raise wanted.too_slow()
+            has_landed = await self._awaited(wanted, flight)
+            if has_landed is None:
+                break
             if has_landed and flight.started_at >= wanted.arrived:
                 landing = flight.done.result()
                 if landing is not None:
                     return self._copied(landing, wanted)
         return await self._compute_alone(wanted)
+
+    async def _awaited(self, wanted: Computation, flight: Flight) -> bool | None:
+        """Wait for another's flight; tell whether it has landed, None where it waits for this caller.
+
+        Raises:
+            LoaderTimeout: The caller's patience is at its end.
+        """
+        with self._flights.waiting(flight, blocks=self._io.blocks) as may_wait:
+            if not may_wait:
+                return None
+            overdue_in = (flight.overdue_at - now()) * 1e-9
+            has_landed = await self._io.landed(flight.done, min(overdue_in, wanted.patience()))
+        if not has_landed and wanted.patience() <= 0:
+            raise wanted.too_slow()
+        return has_landed
 
     async def _lead_over(self, wanted: Computation, flight: Flight) -> Any:
         """Compute although there is a value; store what comes of it over that very value."""
