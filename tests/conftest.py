@@ -17,6 +17,7 @@ import redis
 from django.conf import settings
 from django.core.cache import caches
 
+from django_callcache.cache.runtime import runtimes
 from testproject.parts.missing import PartMissing
 from testproject.parts.postgres_server import PostgresServer
 from testproject.parts.redis_server import RedisServer
@@ -96,11 +97,15 @@ def _same_settings():
 
 @pytest.fixture(autouse=True)
 def _empty_redis():
-    """Each test finds Redis empty."""
+    """Each test finds Redis empty, and no copy in this process of what was there."""
     yield
     if not missing_redis:
         with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
             empty(client)
+        # The word of the server's that everything is gone may come after the next test has begun.
+        for runtime in runtimes():
+            if runtime.near is not None:
+                runtime.near.empty()
 
 
 def empty(client):
