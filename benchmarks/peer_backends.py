@@ -21,8 +21,9 @@ from django.core.cache import caches
 
 OURS, OURS_NEAR = "django_callcache", "django_callcache, near"
 OURS_DICTIONARY = "django_callcache, dictionary"
+OURS_SYNCED = "django_callcache, synced"
 DJANGO_REDIS, DJANGO, LOCMEM = "django-redis", "Django RedisCache", "LocMemCache"
-VALKEY, VCACHE = "django-valkey", "django-vcache"
+VALKEY, VCACHE, VCACHE_NEAR = "django-valkey", "django-vcache", "django-vcache, client-side cache"
 REDIS_PY, REDIS_ASYNCIO = "redis-py", "redis.asyncio"
 
 NEAR_ENTRIES = 2000
@@ -77,10 +78,17 @@ PEERS = {
     OURS: _ours(NEAR=False),
     OURS_NEAR: _ours(RULES={"campaign:": {"ttl": 600}, "zipf:": {"ttl": 600}}),
     OURS_DICTIONARY: _ours(NEAR=False),
+    OURS_SYNCED: _ours(NEAR=False, RULES={"campaign:": {"sync": "lww"}}),
     DJANGO_REDIS: Peer(path="django_redis.cache.RedisCache", module="django_redis", package="django-redis"),
     DJANGO: Peer(path="django.core.cache.backends.redis.RedisCache", module="django", package="django"),
     VALKEY: Peer(path="django_valkey.cache.ValkeyCache", module="django_valkey", package="django-valkey"),
     VCACHE: Peer(path="django_vcache.backend.ValkeyCache", module="django_vcache", package="django-vcache"),
+    VCACHE_NEAR: Peer(
+        path="django_vcache.backend.ValkeyCache",
+        module="django_vcache",
+        package="django-vcache",
+        options={"CLIENT_SIDE_CACHE": {"ENABLED": True, "MAX_SIZE": NEAR_ENTRIES}},
+    ),
     LOCMEM: Peer(
         path="django.core.cache.backends.locmem.LocMemCache",
         module="django",

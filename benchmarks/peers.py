@@ -37,7 +37,10 @@ GROUPS = ("sync", "near", "threads", "zipf", "asyncio", "patterns", "memory")
 
 BLOCKING = (peers.OURS, peers.DJANGO_REDIS, peers.DJANGO, peers.VALKEY, peers.VCACHE, peers.REDIS_PY)
 NEAR = (peers.OURS_NEAR, peers.LOCMEM, peers.DJANGO_REDIS)
-IN_LOOPS = (peers.OURS, peers.OURS_NEAR, peers.DJANGO_REDIS, peers.DJANGO, peers.VCACHE)
+IN_LOOPS = (
+    *(peers.OURS, peers.OURS_NEAR, peers.DJANGO_REDIS, peers.DJANGO),
+    *(peers.VCACHE, peers.VCACHE_NEAR),
+)
 STORES = (peers.OURS, peers.OURS_DICTIONARY, peers.DJANGO_REDIS, peers.DJANGO, peers.VALKEY, peers.VCACHE)
 
 
@@ -131,11 +134,17 @@ def of_sync(bench: Bench) -> list[Table]:
         ("add", peer_workloads.adds(made, value), 200),
         ("touch", peer_workloads.touches(made, keys[0]), 200),
         ("incr", peer_workloads.incrs(made), 200),
+        ("set, synced to the remote store", peer_workloads.sets(_synced(made), keys[0], value), 200),
         (f"get_many of {MANY}", peer_workloads.get_manys(made, keys), 15),
         (f"set_many of {MANY}", peer_workloads.set_manys(made, data), 15),
     ):
         tables.append(bench.run(title, peers.DJANGO_REDIS, blocks, calls))
     return tables
+
+
+def _synced(made: Mapping[str, Any]) -> dict[str, Any]:
+    """Ours with an outbox, beside the others, which have none."""
+    return {peers.OURS_SYNCED: all_caches[peers.OURS_SYNCED], **made}
 
 
 def of_near(bench: Bench) -> list[Table]:
@@ -166,13 +175,19 @@ def of_near(bench: Bench) -> list[Table]:
 
 
 def of_threads(bench: Bench) -> list[Table]:
-    """Sixteen threads at once, without a near cache."""
+    """Sixteen threads at once, and a hundred on the ten connections that we have; no near cache."""
     made = peers.make_all(bench.redis_url, *BLOCKING)
-    for cache in made.values():
-        cache.set("campaign:7", record(0), peers.TIMEOUT)
-    latencies: Latencies = {}
-    blocks = peer_workloads.threads(made, 16, "campaign:7", latencies)
-    return [bench.run("get, hit, 16 threads", peers.DJANGO_REDIS, blocks, 1600, latencies)]
+    tables = []
+    for size, contacts in SIZES.items():
+        for cache in made.values():
+            cache.set("campaign:7", record(contacts), peers.TIMEOUT)
+        for number in (16,) if contacts else (16, 100):
+            latencies: Latencies = {}
+            blocks = peer_workloads.threads(made, number, "campaign:7", latencies)
+            calls = number * (20 if contacts else 100)
+            title = f"get, hit, {number} threads, {size}"
+            tables.append(bench.run(title, peers.DJANGO_REDIS, blocks, calls, latencies))
+    return tables
 
 
 def of_zipf(bench: Bench) -> list[Table]:
@@ -185,35 +200,39 @@ def of_zipf(bench: Bench) -> list[Table]:
 
 def of_asyncio(bench: Bench) -> list[Table]:
     """One, fifty and two hundred tasks of one event loop."""
-    value = record(0)
     tables = []
     with asyncio.Runner() as runner:
         blocking = peers.make_all(bench.redis_url, *IN_LOOPS, peers.REDIS_PY)
         raw = blocking.pop(peers.REDIS_PY)
-        raw.set("campaign:7", value, peers.TIMEOUT)
         made: dict[str, Any] = {**blocking, peers.REDIS_ASYNCIO: peers.RedisAsyncio(bench.redis_url, raw)}
-        for name, cache in blocking.items():
-            cache.set("campaign:7", value, peers.TIMEOUT)
-            if name == peers.OURS_NEAR:
-                warm(cache, "campaign:7")
-
-        def reads(cache: Any) -> Callable[[], Any]:
-            return lambda: cache.aget("campaign:7")
-
-        def writes(cache: Any) -> Callable[[], Any]:
-            return lambda: cache.aset("campaign:7", value, peers.TIMEOUT)
-
-        for number in (1, 50, 200):
-            for title, call in (("aget", reads), ("aset", writes)):
-                latencies: Latencies = {}
-                blocks = peer_workloads.tasks(made, runner, number, call, latencies)
-                tasks = "1 task" if number == 1 else f"{number} tasks"
-                tables.append(
-                    bench.run(
-                        f"{title}, {tasks}", peers.REDIS_ASYNCIO, blocks, max(200, 4 * number), latencies
-                    )
-                )
+        for size, contacts in SIZES.items():
+            value = record(contacts)
+            for cache in (raw, *blocking.values()):
+                cache.set("campaign:7", value, peers.TIMEOUT)
+            warm(blocking[peers.OURS_NEAR], "campaign:7")
+            for number in (50,) if contacts else (1, 50, 200):
+                tables += _of_tasks(bench, runner, made, number, value, size)
         runner.run(made[peers.REDIS_ASYNCIO].client.aclose())
+    return tables
+
+
+def _of_tasks(
+    bench: Bench, runner: asyncio.Runner, made: Mapping[str, Any], number: int, value: Any, size: str
+) -> list[Table]:
+    def reads(cache: Any) -> Callable[[], Any]:
+        return lambda: cache.aget("campaign:7")
+
+    def writes(cache: Any) -> Callable[[], Any]:
+        return lambda: cache.aset("campaign:7", value, peers.TIMEOUT)
+
+    tables = []
+    for title, call in (("aget", reads), ("aset", writes)):
+        latencies: Latencies = {}
+        blocks = peer_workloads.tasks(made, runner, number, call, latencies)
+        tasks = "1 task" if number == 1 else f"{number} tasks"
+        calls = max(200, 4 * number)
+        title = f"{title}, {tasks}, {size}"
+        tables.append(bench.run(title, peers.REDIS_ASYNCIO, blocks, calls, latencies))
     return tables
 
 
