@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
-from django_callcache.sync.remote import HeldRow, Page, PushReply, RemoteRow, RemoteStore
+from django_callcache.sync.remote import HeldRow, Page, PushReply, RemoteRow, RemoteStore, Span
 
 CLOCK_TOLERANCE_US = 300_000_000
 """A writer's clock may be this far ahead, as in ``callcache_push``."""
@@ -48,6 +48,7 @@ class MemoryStore:
         conflicts: list[HeldRow] = []
         rejected: dict[str, str] = {}
         with self._lock:
+            after = self._seq
             for row in rows:
                 stored = self._rows.get((namespace, row.key))
                 if row.version > self._clock() * 1e6 + CLOCK_TOLERANCE_US:
@@ -59,7 +60,8 @@ class MemoryStore:
                     self._write(namespace, origin, row)
                 else:
                     conflicts.append(self._held(row.key, stored))
-            return PushReply(applied, tuple(conflicts), rejected, round(self._clock() * 1000))
+            span = Span(epoch=self.epoch, after=after, next=self._seq)
+            return PushReply(applied, tuple(conflicts), rejected, round(self._clock() * 1000), span)
 
     def pull(self, namespace: str, after: int, limit: int, epoch: str | None) -> Page:
         """Return rows that changed after a cursor."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from django_callcache.exceptions import RemoteUnavailable
@@ -26,7 +26,7 @@ from django_callcache.failpoints import reach
 from django_callcache.outbox.dirty_scripts import TOMBSTONE_MS
 from django_callcache.outbox.replica import Applied, Cursor, Replica, SyncedKey, Trust
 from django_callcache.sync.conflicts import Conflicts, Keeper, write_of
-from django_callcache.sync.remote import HeldRow, Page, RemoteStore
+from django_callcache.sync.remote import HeldRow, Page, RemoteStore, Span
 from django_callcache.sync.rows import Place, Values
 
 logger = logging.getLogger(__name__)
@@ -73,16 +73,17 @@ class Pull:
         self.counts = Counter[str]()
         """What was done, by the names in ``SyncReport``."""
 
-    def run(self, *, verify: bool = False) -> None:
+    def run(self, *, verify: bool = False, pushed: Iterable[Span] = ()) -> None:
         """Pull until nothing more has changed.
 
         Args:
             verify: Compare everything, whatever the cursor says.
+            pushed: What this Redis has pushed and acknowledged since the last pull.
 
         Raises:
             SyncError: The remote store fails, or refuses us.
         """
-        cursor = self._replica.cursor(self._namespace)
+        cursor = _past(self._replica.cursor(self._namespace), pushed)
         if verify and cursor is not None:
             cursor = self._begin_anew(cursor.epoch, "verify")
         resets = 0
@@ -189,6 +190,16 @@ class Pull:
         )
         self.counts["remarked"] += bool(version)
         return True
+
+
+def _past(cursor: Cursor | None, pushed: Iterable[Span]) -> Cursor | None:
+    """Move a cursor over our own pushes, as far as nobody else's change lies between them."""
+    if cursor is None or cursor.reset_at:
+        return cursor
+    for span in pushed:
+        if (span.epoch, span.after) == (cursor.epoch, cursor.seq):
+            cursor = replace(cursor, seq=span.next)
+    return cursor
 
 
 def _cause(cursor: Cursor | None, page: Page) -> str:

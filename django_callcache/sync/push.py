@@ -17,7 +17,7 @@ from django_callcache.exceptions import RemoteRejected, RemoteUnavailable, Unkno
 from django_callcache.failpoints import reach
 from django_callcache.outbox.dirty import DirtyEntries, DirtyEntry
 from django_callcache.sync.conflicts import Conflicts, Keeper
-from django_callcache.sync.remote import PushReply, RemoteRow, RemoteStore
+from django_callcache.sync.remote import PushReply, RemoteRow, RemoteStore, Span
 from django_callcache.sync.rows import Values, row_of
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ class Push:
         self._refused: list[tuple[DirtyEntry, str]] = []
         self.counts = Counter[str]()
         """What was done, by the names in ``SyncReport``."""
+        self.spans: list[Span] = []
+        """Where in the order of changes lies what was acknowledged."""
 
     def run(self, prefix: str | None = None) -> None:
         """Push until nothing that was due at the beginning is left.
@@ -138,6 +140,8 @@ class Push:
                 self._acknowledge(sent, reply)
                 again += self._settle(sent, reply)
                 self._check_named(sent, reply)
+                if reply.span is not None:
+                    self.spans.append(reply.span)
             if not again:
                 break
             entries = again

@@ -68,6 +68,18 @@ class HeldRow:
     ttl_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The place of one push in the order of changes; nobody else's change is within."""
+
+    epoch: str
+    """Of the store."""
+    after: int
+    """The cursor of who has read everything that came before it."""
+    next: int
+    """The cursor of who has also read what it wrote."""
+
+
 @dataclass(frozen=True, slots=True)
 class PushReply:
     """What became of the rows of one push."""
@@ -80,6 +92,8 @@ class PushReply:
     """Keys that the store refuses for what they are, with the reason."""
     now_ms: int
     """Unix milliseconds by the clock of the store."""
+    span: Span | None = None
+    """Where in the order of changes the rows were written; None where the store does not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +187,16 @@ def read_push_reply(data: object, rows: Sequence[RemoteRow]) -> PushReply:
         }
         conflicts = tuple(read_row(row) for row in data["conflicts"] if row["k"] in sent)
         rejected = {str(key): str(reason) for key, reason in data["rejected"] if key in sent}
-        return PushReply(applied, conflicts, rejected, int(data["now_ms"]))
+        return PushReply(applied, conflicts, rejected, int(data["now_ms"]), _span_in(data))
     except (KeyError, TypeError, ValueError):
         pass
     raise RemoteUnavailable("The remote store's reply to a push is not one; nothing is taken as written")
+
+
+def _span_in(data: Mapping[str, Any]) -> Span | None:
+    if data.get("after") is None:
+        return None
+    return Span(epoch=str(data["epoch"]), after=int(data["after"]), next=int(data["next"]))
 
 
 def read_page(data: object) -> Page:

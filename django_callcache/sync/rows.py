@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
 
@@ -95,20 +95,23 @@ def row_of(entry: DirtyEntry, values: Values, now_ms: int) -> RemoteRow:
         UnknownDictionary: The value needs a zstd dictionary that is not known here.
     """
     ensure_key(entry.remote_key)
-    row = RemoteRow(
+    return RemoteRow(
         key=entry.remote_key,
         version=entry.version,
         base=entry.remote_version,
         deleted=entry.deleted,
         ttl_ms=None if entry.expires_at_ms is None else entry.expires_at_ms - now_ms,
+        **({} if entry.deleted else _content(entry, values)),
     )
-    if entry.deleted:
-        return row
-    row = replace(row, checksum=blake2b(entry.blob, digest_size=16).hexdigest())
+
+
+def _content(entry: DirtyEntry, values: Values) -> dict[str, Any]:
+    """Return the fields of a row that hold its value."""
+    checksum = blake2b(entry.blob, digest_size=16).hexdigest()
     try:
         value = values.decode(entry, entry.blob)
         if not values.is_sensitive(entry):
-            return replace(row, value=value, size=json_size(value))
+            return {"value": value, "size": json_size(value), "checksum": checksum}
         blob = _independent(values, entry)
     except UnknownDictionary:
         raise
@@ -117,7 +120,7 @@ def row_of(entry: DirtyEntry, values: Values, now_ms: int) -> RemoteRow:
     except Undecodable:
         blob = entry.blob
     payload = base64.b64encode(blob).decode()
-    return replace(row, codec=SEALED, payload=payload, size=len(payload))
+    return {"codec": SEALED, "payload": payload, "size": len(payload), "checksum": checksum}
 
 
 def _independent(values: Values, entry: DirtyEntry) -> bytes:
@@ -167,19 +170,25 @@ def json_size(value: Any, depth: int = 0) -> int:
         NotExact: The value needs the other codec.
     """
     kind = type(value)
-    if value is None or kind is bool:
-        return 5
     if kind is str and is_text(value):
         return len(value) + 2
     if kind is int and -MAX_EXACT_INTEGER <= value <= MAX_EXACT_INTEGER:
         return 8
+    if value is None or kind is bool:
+        return 5
     # What is integral comes back as an int from some readers.
     if kind is float and math.isfinite(value) and not value.is_integer():
         return 16
     if kind is list and depth < MAX_DEPTH:
-        return sum(json_size(item, depth + 1) + 2 for item in value) + 2
-    if kind is dict and depth < MAX_DEPTH and all(type(key) is str for key in value):
-        return sum(json_size(k, depth + 1) + json_size(item, depth + 1) + 4 for k, item in value.items()) + 2
+        return 2 + sum([2 + json_size(item, depth + 1) for item in value])
+    if kind is dict and depth < MAX_DEPTH:
+        return 2 + sum([_name_size(name) + json_size(item, depth + 1) for name, item in value.items()])
+    raise NotExact
+
+
+def _name_size(name: Any) -> int:
+    if type(name) is str and is_text(name):
+        return len(name) + 6
     raise NotExact
 
 
@@ -187,6 +196,8 @@ def is_text(text: str) -> bool:
     """Tell whether PostgreSQL can store a string: no NUL, no lone surrogate."""
     if "\0" in text:
         return False
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -153,7 +153,7 @@ class SyncPass:
         try:
             prepare()
             push.run(prefix)
-            pull.run(verify=verify)
+            pull.run(verify=verify, pushed=push.spans)
             if pull.counts["remarked"]:
                 push.run()
         except SyncError as fault:

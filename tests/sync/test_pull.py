@@ -57,6 +57,31 @@ class TestEveryStore:
         assert other_site.sync(remote).pulled == 1
         assert other_site.sync(remote).pulled == 0
 
+    def test_own_writes(self, site, other_site, remote):
+        """What was just pushed is not pulled again, but for what somebody else wrote before or between."""
+        pulled = []
+
+        def pull(*arguments):
+            page = remote.pull(*arguments)
+            pulled.extend(row.key for row in page.rows)
+            return page
+
+        watched = SimpleNamespace(push=remote.push, pull=pull)
+        site.set("first", 1)
+        site.sync(watched)
+        pulled.clear()
+        for key in ("a", "b", "c"):
+            site.set(key, 1)
+        assert (site.sync(watched, batch=2).pushed, pulled) == (3, [])
+
+        other_site.set("theirs", 1)
+        other_site.sync(remote)
+        site.set("a", 2)
+        report = site.sync(watched)
+        assert (report.pushed, report.pulled, sorted(pulled)) == (1, 1, ["1:a", "1:theirs"])
+        assert site.sync(watched).pulled == 0
+        assert state(site) == {"first": 1, "a": 2, "b": 1, "c": 1, "theirs": 1}
+
     def test_pages(self, site, other_site, remote):
         """Many changes come in pages; each is taken once."""
         for number in range(25):

@@ -9,6 +9,7 @@ from django_callcache.sync.remote import (
     SCHEMA_VERSION,
     HeldRow,
     RemoteRow,
+    Span,
     ensure_schema_version,
     order_text,
     read_push_reply,
@@ -41,6 +42,19 @@ class TestEveryStore:
         assert not reply.conflicts
         assert not reply.rejected
         assert abs(reply.now_ms / 1000 - time.time()) < 60
+
+    def test_push__place_among_changes(self, remote):
+        """Pushes tell where their rows lie in the order of changes: one begins where the one before ends."""
+        first = remote.push(NAMESPACE, "a", [row("1:a", value=1), row("1:b", value=2)]).span
+        second = remote.push("another", "a", [row("1:a", value=1), row("1:c", value=2)]).span
+        written = remote.push(NAMESPACE, "a", [row("1:a", version=NOW_US + 1, base=1, value=3)]).span
+        nothing = remote.push(NAMESPACE, "a", [row("1:a", version=NOW_US + 1, value=3)]).span
+        assert (first.next, second.next, written.next) == (second.after, written.after, nothing.after)
+        assert first.after < first.next < second.next < written.next == nothing.next
+        page = remote.pull(NAMESPACE, 0, 10, None)
+        assert (page.epoch, page.next) == (first.epoch, nothing.next)
+        assert not remote.pull(NAMESPACE, written.next, 10, page.epoch).rows
+        assert [held.key for held in remote.pull(NAMESPACE, second.next, 10, page.epoch).rows] == ["1:a"]
 
     def test_push__nothing(self, remote):
         """An empty batch is a valid one."""
@@ -148,6 +162,13 @@ class TestReadPushReply:
         """A row named with its own order counts as applied."""
         assert read_push_reply(REPLY, [row()]).applied == {"1:call:7": 3}
 
+    def test_span(self):
+        """Where the store does not tell its place among the changes, none is known."""
+        told = read_push_reply(REPLY | {"epoch": "e", "after": 3, "next": 4}, [row()])
+        assert told.span == Span(epoch="e", after=3, next=4)
+        assert read_push_reply(REPLY, [row()]).span is None
+        assert read_push_reply(REPLY | {"epoch": "e", "after": None, "next": None}, [row()]).span is None
+
     def test_foreign_rows(self):
         """Rows that were not sent, or with another order, prove nothing."""
         assert not read_push_reply(REPLY, [row("1:other")]).applied
@@ -158,7 +179,7 @@ class TestReadPushReply:
         [
             None, "", "<html></html>", [], {}, [REPLY], {"applied": []}, REPLY | {"applied": [["1:call:7"]]},
             REPLY | {"applied": None}, REPLY | {"now_ms": None}, REPLY | {"conflicts": [{"k": "1:call:7"}]},
-            REPLY | {"conflicts": [{"k": "1:call:7", "ver": 1, "h": "zz"}]},
+            REPLY | {"conflicts": [{"k": "1:call:7", "ver": 1, "h": "zz"}]}, REPLY | {"after": 3},
         ],
     )  # fmt: skip
     def test_other_replies(self, data):

@@ -130,6 +130,14 @@ class TestPush:
         push(db, {"k": "a", "v": "older", "h": hlc()}, origin="b", mode=mode)
         assert one(db, "select value from public.callcache_entries") == stays
 
+    def test_place_among_changes(self, db):
+        """A transaction that sees what was there when it began cannot tell what came before its rows."""
+        assert push(db, {"k": "1", "h": hlc(), "v": 1})["after"] is not None
+        db.execute("begin isolation level repeatable read")
+        reply = push(db, {"k": "2", "h": hlc(), "v": 1})
+        db.execute("commit")
+        assert (len(reply["applied"]), reply["after"]) == (1, None)
+
     @pytest.mark.parametrize(("rows", "mode"), [("{}", "cas"), ("[]", "best"), ("null", "cas")])
     def test_wrong_arguments(self, db, rows, mode):
         """Arguments that make no sense are an error."""

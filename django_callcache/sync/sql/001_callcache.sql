@@ -98,6 +98,8 @@ alter table public.callcache_meta    enable row level security;
 --   applied    [key, version, seq, hlc]; also a row that is here already, from the same origin and hlc
 --   conflicts  the row that is here, as an object; only k, and ver null, where b names a row that is gone
 --   rejected   [key, reason]
+-- Readers whose cursor is "after" need not pull what this call wrote: they may go on from "next". Null where
+-- the transaction may not see the newest rows.
 -- p_mode: cas; lww, the larger (hlc, origin) stays; force, whatever is here is replaced.
 
 create or replace function public.callcache_push(p_namespace text, p_origin text, p_rows jsonb, p_mode text default 'cas')
@@ -110,6 +112,7 @@ as $$
 declare
   v_latest text := lpad(to_hex((extract(epoch from clock_timestamp() + interval '5 minutes') * 1000000)::bigint), 16, '0');
   v_applied jsonb; v_conflicts jsonb; v_rejected jsonb;
+  v_epoch uuid; v_after bigint; v_next bigint;
 begin
   if p_mode is null or p_mode not in ('cas', 'lww', 'force') then
     raise exception 'callcache_push: unknown mode %', p_mode using errcode = '22023';
@@ -121,6 +124,8 @@ begin
     raise exception 'callcache_push: p_rows must be an array' using errcode = '22023';
   end if;
   perform pg_catalog.pg_advisory_xact_lock(1667329635, 1);
+  select m.epoch, greatest(m.gc_seq, coalesce((select max(seq) from public.callcache_entries), 0))
+    into v_epoch, v_after from public.callcache_meta m;
 
   with inp as materialized (
     select distinct on (r.k) r.k, coalesce(r.c, 'json') as c, r.v, r.p, r.s, coalesce(r.b, 0) as b,
@@ -162,7 +167,8 @@ begin
     select i.k, t.*, (t.origin = p_origin and t.hlc = i.h) as dup
     from inp i
     left join public.callcache_entries t on t.namespace = p_namespace and t.key = i.k
-    where i.refusal is null and not exists (select 1 from up where up.key = i.k)
+    -- Hashed; "not exists" is estimated to be small and compares every row with every other.
+    where i.refusal is null and i.k not in (select up.key from up)
   )
   select (select coalesce(jsonb_agg(jsonb_build_array(x.key, x.version, x.seq, x.hlc) order by x.key), '[]'::jsonb)
             from (select key, version, seq, hlc from up
@@ -172,9 +178,14 @@ begin
                          'p', r.payload, 's', r.checksum, 'seq', r.seq, 'd', r.deleted_at is not null,
                          'ttl', (extract(epoch from r.expires_at - clock_timestamp()) * 1000)::bigint) end order by r.k), '[]'::jsonb)
             from rest r where r.dup is not true),
-         (select coalesce(jsonb_agg(jsonb_build_array(i.k, i.refusal)), '[]'::jsonb) from inp i where i.refusal is not null)
-    into v_applied, v_conflicts, v_rejected;
+         (select coalesce(jsonb_agg(jsonb_build_array(i.k, i.refusal)), '[]'::jsonb) from inp i where i.refusal is not null),
+         (select max(seq) from up)
+    into v_applied, v_conflicts, v_rejected, v_next;
+  if current_setting('transaction_isolation') <> 'read committed' then
+    v_after := null;
+  end if;
   return jsonb_build_object('applied', v_applied, 'conflicts', v_conflicts, 'rejected', v_rejected,
+                            'epoch', v_epoch, 'after', v_after, 'next', greatest(v_after, v_next),
                             'now_ms', (extract(epoch from clock_timestamp()) * 1000)::bigint);
 end $$;
 
