@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from django_callcache.checks import register_checks
 from django_callcache.orm.receivers import read_rules
 from django_callcache.orm.sources import register_sources
+from django_callcache.tables.loader import register_tables
 
 
 class CallCacheConfig(AppConfig):
@@ -20,9 +21,10 @@ class CallCacheConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks, listen to models that have rules; join django-prometheus, where it is."""
+        """Register checks and loaders, listen to models that have rules; join django-prometheus, where it is."""
         register_checks()
         register_sources()
+        register_tables()
         read_rules()
         if apps.is_installed("django_prometheus"):
             import_string("django_callcache.metrics.join_django_prometheus")()

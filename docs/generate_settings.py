@@ -27,6 +27,7 @@ from django_callcache.conf import (
     ModelSource,
     PrefixRule,
     Settings,
+    TableSource,
 )
 from django_callcache.conf import environment as environment_module
 from django_callcache.conf.parsing import UNSET, Bounds, Unset, setting_types
@@ -44,6 +45,7 @@ DECIDED_ELSEWHERE = {
     ("Settings", "secrets"): "`SECRET_KEY`, `SECRET_KEY_FALLBACKS`",
     ("Settings", "invalidate"): "`{}`",
     ("ModelSource", "model"): "needed",
+    ("TableSource", "table"): "needed",
     ("CacheOptions", "alias"): "the alias",
     ("CacheOptions", "rules"): "`{}`",
     ("AlertSettings", "rules"): "`{}`: all as shipped",
@@ -92,16 +94,17 @@ def reference() -> str:
         section('CALLCACHE["ALERTS"]["CHANNELS"][name]', ChannelSettings),
         section(OPTIONS, CacheOptions),
         section(f'{OPTIONS}["RULES"][prefix]', PrefixRule, spell=str.lower),
-        section(f'{OPTIONS}["RULES"][prefix]["source"]', ModelSource, spell=str.lower),
+        section(f'{OPTIONS}["RULES"][prefix]["source"]', ModelSource, " of a model", spell=str.lower),
+        section(f'{OPTIONS}["RULES"][prefix]["source"]', TableSource, " of a table", spell=str.lower),
     ]
     rows = [f"| `{name}` | {default} | {setting} |\n" for name, default, setting in variables()]
     return Template(TEMPLATE.read_text()).substitute(sections="".join(sections), variables="".join(rows))
 
 
-def section(title: str, kind: type[Any], spell: Callable[[str], str] = str.upper) -> str:
+def section(title: str, kind: type[Any], words: str = "", *, spell: Callable[[str], str] = str.upper) -> str:
     """One dataclass: its own text, and a row for each of its settings."""
     rows = "".join(f"| {' | '.join(row)} |\n" for row in rows_of(kind, spell))
-    return f"\n## `{title}`\n\n{inspect.getdoc(kind)}\n\n{HEAD}{rows}".replace("``", "`")
+    return f"\n## `{title}`{words}\n\n{inspect.getdoc(kind)}\n\n{HEAD}{rows}".replace("``", "`")
 
 
 def rows_of(kind: type[Any], spell: Callable[[str], str]) -> Iterator[tuple[str, ...]]:

@@ -450,9 +450,17 @@ class TestSources:
             ({"model": "crm.Campaign", "fields": ["nam"]}, ["E025"], "Did you mean 'name'?"),
             ({"model": "crm.Campaign", "by": "name"}, ["E025"], "is not unique"),
             ({"model": "crm.Campaign", "record": "testproject.crm.records.nobody"}, ["E025"], "nobody"),
-            ("Campaign", ["E002"], "'crm.Campaign'"),
+            ("Campaign", ["E026"], "the table 'Campaign' of the remote store"),
             ({"modle": "crm.Campaign"}, ["E002"], "Did you mean 'MODEL'?"),
-            ({"fields": ["name"]}, ["E002"], "its model too"),
+            ({"tabel": "campaigns"}, ["E002"], "Did you mean 'TABLE'?"),
+            ({"fields": ["name"]}, ["E002"], "either a model"),
+            ({"model": "crm.Campaign", "table": "campaigns"}, ["E002"], "either a model"),
+            ({"table": "sales.campaigns.x"}, ["E002"], "'sales.campaigns'"),
+            ({"table": 'a"b'}, ["E002"], "a table by its name"),
+            ({"table": "campaigns", "by": "id; drop"}, ["E002"], "a column by its name"),
+            ({"table": "campaigns", "fields": "id"}, ["E002"], "a list of columns"),
+            ({"table": "campaigns", "on_change": "reload"}, ["E002"], "one of 'delete', 'refetch'"),
+            (7, ["E002"], "a table of the remote store such as"),
             ({"model": "crm.Campaign", "record": "f"}, ["E002"], "the dotted path"),
         ],
     )
@@ -467,6 +475,13 @@ class TestSources:
         rules = {"campaign:": {"source": "crm.Campaign", "sync": "lww"}}
         settings = {"SYNC": {"NAMESPACE": "n", "REMOTE": "supabase"}}
         assert ids({"default": alias(own={"RULES": rules})}, settings) == ["E024"]
+
+    def test_check_sources__table(self):
+        """A table of a remote store that is set is in order."""
+        settings = {"SYNC": {"NAMESPACE": "n", "REMOTE": "supabase"}}
+        for source in ("campaigns", {"table": "sales.campaigns", "by": "code", "changed_at": "updated_at"}):
+            rules = {"campaign:": {"source": source}}
+            assert ids({"default": alias(own={"RULES": rules})}, settings) == []
 
 
 class TestUnreadable:

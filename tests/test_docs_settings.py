@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from django_callcache.conf import CacheOptions, InvalidationRule, ModelSource, PrefixRule, Settings
+from django_callcache.conf import (
+    CacheOptions,
+    InvalidationRule,
+    ModelSource,
+    PrefixRule,
+    Settings,
+    TableSource,
+)
 from django_callcache.conf.environment import SETTINGS
 from django_callcache.conf.parsing import setting_types
 
@@ -41,7 +48,7 @@ class TestReference:
         assert (tmp_path / "settings.md").read_text() == PAGE
 
     @pytest.mark.parametrize(
-        "kind", [Settings, *SECTIONS, InvalidationRule, ModelSource, CacheOptions, PrefixRule]
+        "kind", [Settings, *SECTIONS, InvalidationRule, ModelSource, TableSource, CacheOptions, PrefixRule]
     )
     def test_reference__every_setting(self, kind):
         """Each setting has a row with what it does."""

@@ -46,6 +46,7 @@ FLOORS = (
         "doctor",
         "acl",
         "watch",
+        "tables",
     },
     {"apps", "views", "management", "migrations", "asgi"},
     {"urls"},

@@ -6,7 +6,7 @@ The hot side knows no model and no remote store; it asks what has been registere
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
@@ -18,7 +18,8 @@ class Loader(Protocol):
     """Reads records.
 
     It may be a coroutine function. A plain one is called in a thread of its own where an event
-    loop runs, as Django's database wants it.
+    loop runs: in the one that Django's database wants, or, if it has an attribute
+    ``thread_sensitive`` that is False, in any, several at a time.
     """
 
     def __call__(self, names: Sequence[str], /) -> Records | Awaitable[Records]:
@@ -52,7 +53,9 @@ class Source(NamedTuple):
     async def aread(self, names: Sequence[str]) -> Records:
         """Call the loader from an event loop."""
         loader: Any = self.loader
-        records: Records = await (loader(names) if self._is_coroutine else sync_to_async(loader)(names))
+        if not self._is_coroutine:
+            loader = sync_to_async(loader, thread_sensitive=getattr(loader, "thread_sensitive", True))
+        records: Records = await loader(names)
         return records
 
     @property
@@ -66,6 +69,8 @@ class Sources:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_alias: dict[str, tuple[Source, ...]] = {}
+        self._stated: dict[str, list[tuple[str, str]]] = {}
+        """Aliases and prefixes of the loaders that settings ask for, by the kind of source."""
 
     def add(self, alias: str, prefix: str, loader: Loader) -> None:
         """Let a loader know the keys with a prefix, in place of the one that did."""
@@ -74,6 +79,19 @@ class Sources:
             # Longest first: the first that fits is the nearest.
             ordered = sorted((*others, Source(prefix, loader)), key=lambda each: -len(each.prefix))
             self._by_alias[alias] = tuple(ordered)
+
+    def state(self, kind: str, loaders: Iterable[tuple[str, str, Loader]]) -> None:
+        """Let loaders that settings ask for be known, in place of those that they asked for before.
+
+        Args:
+            kind: What sort of source they read.
+            loaders: Names of caches, prefixes and loaders.
+        """
+        for alias, prefix in self._stated.pop(kind, ()):
+            self.remove(alias, prefix)
+        for alias, prefix, loader in loaders:
+            register_loader(prefix, loader, alias=alias)
+            self._stated.setdefault(kind, []).append((alias, prefix))
 
     def remove(self, alias: str, prefix: str) -> None:
         """Forget the loader of a prefix."""

@@ -26,6 +26,7 @@ CHECKS = (
     invalidation.check_caches,
     invalidation.check_sources,
     sync.check_sync,
+    sync.check_tables,
     sync.check_strategies,
     sync.check_remote,
 )

@@ -9,7 +9,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from django_callcache.checks.subjects import our_caches, usable_settings
-from django_callcache.conf import InvalidationRule
+from django_callcache.conf import InvalidationRule, TableSource
 from django_callcache.orm.rules import find_model, require_cache, require_columns
 from django_callcache.orm.sources import ModelLoader
 
@@ -65,9 +65,11 @@ def check_sources(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             if rule.sync is not None:
                 yield checks.Error(
                     f"{where} has sync and source: its entries would have two origins.",
-                    hint="Keep source where rows of the model are the records, else sync.",
+                    hint="Keep source where rows are the records, else sync.",
                     id="callcache.E024",
                 )
+            if isinstance(rule.source, TableSource):
+                continue
             try:
                 ModelLoader(rule.source).require_record()
             except ImproperlyConfigured as error:

@@ -12,6 +12,7 @@ from django.utils.connection import ConnectionDoesNotExist
 from django.utils.module_loading import import_string
 
 from django_callcache.checks.subjects import our_caches, usable_settings
+from django_callcache.conf import TableSource
 
 LONGEST_NAMESPACE = 128
 """Bytes of the column in the remote store."""
@@ -45,6 +46,22 @@ def check_sync(**kwargs: Any) -> Iterator[checks.CheckMessage]:
                 hint='Shorten CALLCACHE["SYNC"]["NAMESPACE"] or OPTIONS["CALLCACHE"]["ALIAS"].',
                 id="callcache.E011",
             )
+
+
+def check_tables(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """Where a table is a source, there is a remote store that has it."""
+    settings = usable_settings()
+    if settings is None or (settings.sync.remote is not None and settings.sync.namespace):
+        return
+    for cache in our_caches():
+        for rule in cache.options.rules:
+            if isinstance(rule.source, TableSource):
+                yield checks.Error(
+                    f"The rule {rule.prefix!r} of {cache.alias!r} has the table {rule.source.table!r} of the "
+                    'remote store as source, but CALLCACHE["SYNC"] has no REMOTE or no NAMESPACE.',
+                    hint="Set both; or, if you meant a model, name its app too, as in 'crm.Campaign'.",
+                    id="callcache.E026",
+                )
 
 
 def check_strategies(**kwargs: Any) -> Iterator[checks.CheckMessage]:

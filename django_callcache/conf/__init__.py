@@ -34,7 +34,8 @@ from django_callcache.conf.environment import Environment, from_environment
 from django_callcache.conf.invalidation_rules import InvalidationRule
 from django_callcache.conf.parsing import UNSET, Unset
 from django_callcache.conf.redis_urls import as_redis_url
-from django_callcache.conf.sources import ModelSource
+from django_callcache.conf.sources import ModelSource, TableSource
+from django_callcache.conf.stated_sources import StatedSource, stated_sources
 from django_callcache.conf.ttl_parameters import parameters_of
 
 __all__ = [
@@ -53,8 +54,10 @@ __all__ = [
     "PrefixRule",
     "RetentionSettings",
     "Settings",
+    "StatedSource",
     "StatsSettings",
     "SyncSettings",
+    "TableSource",
     "TtlSettings",
     "Unset",
     "as_redis_url",
@@ -62,6 +65,7 @@ __all__ = [
     "get_settings",
     "parameters_of",
     "parse_cache_options",
+    "stated_sources",
 ]
 
 SOURCES = frozenset({"CALLCACHE", "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "TIME_ZONE"})

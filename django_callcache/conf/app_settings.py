@@ -60,7 +60,7 @@ def read_permission_rule(value: object, where: str) -> Callable[..., bool] | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncSettings:
-    """Sync with the remote store. Matters only where a rule has ``sync``."""
+    """The remote store. Matters only where a rule has ``sync``, or a table as ``source``."""
 
     remote: Annotated[str | None, ReadBy(read_remote)] = None
     """The remote store: "supabase" (needs the extra `supabase`), "postgres" (the same tables through a
@@ -82,6 +82,8 @@ class SyncSettings:
     """Service key of the Supabase project. Only the process that runs `runcachesync` needs it."""
     timeout: Seconds = 10.0
     """Seconds that one remote call may take, retries included."""
+    read_timeout: Seconds = 1.0
+    """Seconds that a caller of `load` may wait for a table of the remote store, which is asked once."""
     lease: Seconds = 30.0
     """Seconds after which the entries claimed by a pass that died are claimed again."""
     max_keys: Count = 100_000

@@ -32,7 +32,7 @@ from django_callcache.conf.parsing import (
     setting_types,
     wrong,
 )
-from django_callcache.conf.sources import ModelSource, read_source
+from django_callcache.conf.sources import ModelSource, TableSource, read_source
 from django_callcache.ttl import POLICIES
 
 OWN_OPTIONS = "CALLCACHE"
@@ -148,9 +148,9 @@ class PrefixRule:
     jitter: Annotated[float, Bounds(at_least=0, at_most=0.9)] = 0.0
     """Part of a computed value's TTL that is taken off at random, so that values made together do not end
     together. It does not change a timeout that the caller gives."""
-    source: Annotated[ModelSource | None, ReadBy(read_source)] = None
-    """Where the records come from that `load` returns: a model, such as "crm.Campaign", or a dict with more
-    about it. A change of a row deletes its record."""
+    source: Annotated[ModelSource | TableSource | None, ReadBy(read_source)] = None
+    """Where the records come from that `load` returns: a model, such as "crm.Campaign", a table of the remote
+    store, such as "campaigns", or a dict with more about it. A change of a row deletes its record."""
     absent_ttl: Amount = 30.0
     """Seconds for which `load` remembers that a record does not exist."""
 

@@ -16,11 +16,11 @@ from django.core.signals import setting_changed
 from django.db.models import Model, signals
 from django.dispatch import receiver
 
-from django_callcache.conf import SOURCES, InvalidationRule, get_settings
+from django_callcache.conf import SOURCES, InvalidationRule, ModelSource, get_settings, stated_sources
 from django_callcache.conf.invalidation_rules import make_rule
 from django_callcache.orm.publication import publish_on_commit
 from django_callcache.orm.rules import ModelRule, Row, found, rules
-from django_callcache.orm.sources import register_sources, stale_by, stated_sources
+from django_callcache.orm.sources import register_sources, stale_by
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def _stated_rules() -> Iterator[InvalidationRule]:
         yield from get_settings().invalidate
     except ImproperlyConfigured as error:
         logger.error("no rules of INVALIDATE: %s", error)
-    yield from (stale_by(prefix, source, alias) for alias, prefix, source in stated_sources())
+    yield from (stale_by(each.prefix, each.source, each.alias) for each in stated_sources(ModelSource))
 
 
 def _usable(stated: Iterable[InvalidationRule]) -> Iterator[ModelRule]:

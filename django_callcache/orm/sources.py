@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import router
 from django.utils.module_loading import import_string
 
-from django_callcache.cache.loading import register_loader, sources
-from django_callcache.conf import InvalidationRule, ModelSource, parse_cache_options
+from django_callcache.cache.loading import sources
+from django_callcache.conf import InvalidationRule, ModelSource, stated_sources
 from django_callcache.key_templates import KeyTemplate, text_of
 from django_callcache.orm.rules import KEYS_IN_A_QUERY, column, find_model
 
@@ -89,37 +88,17 @@ class ModelLoader:
             yield text_of(each[self._by.attname]), {name: each[name] for name in columns}
 
 
-def stated_sources() -> Iterator[tuple[str, str, ModelSource]]:
-    """Alias, prefix and source of every rule that names a model, as far as settings can be read."""
-    for alias, params in django_settings.CACHES.items():
-        if (params.get("OPTIONS") or {}).get("CALLCACHE"):
-            try:
-                stated = parse_cache_options(params, alias=alias).rules
-            except ImproperlyConfigured:
-                continue  # a system check reports it
-            yield from (
-                (alias, rule.prefix, rule.source) for rule in stated if isinstance(rule.source, ModelSource)
-            )
-
-
 def register_sources() -> None:
     """Let `load` know the models that rules name, and forget those that they named before."""
-    for alias, prefix in _registered:
-        sources.remove(alias, prefix)
-    _registered.clear()
-    for alias, prefix, source in stated_sources():
+    sources.state("models", _loaders())
+
+
+def _loaders() -> Iterator[tuple[str, str, ModelLoader]]:
+    for stated in stated_sources(ModelSource):
         try:
-            loader = ModelLoader(source)
+            yield stated.name, stated.prefix, ModelLoader(stated.source)
         except ImproperlyConfigured as error:
-            logger.error("source=%s of prefix=%s left out: %s", source.model, prefix, error)
-            continue
-        name = parse_cache_options(django_settings.CACHES[alias]).alias or alias
-        register_loader(prefix, loader, alias=name)
-        _registered.append((name, prefix))
-
-
-_registered: list[tuple[str, str]] = []
-"""Aliases and prefixes of the loaders that settings asked for."""
+            logger.error("source=%s of prefix=%s left out: %s", stated.source.model, stated.prefix, error)
 
 
 def stale_by(prefix: str, source: ModelSource, alias: str) -> InvalidationRule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 from django_callcache.cache.backend import CallCache
 from django_callcache.conf import SyncSettings, get_settings
 from django_callcache.sync.remote import RemoteStore
+from django_callcache.sync.tables import SourceTables
 
 REMOTES = {
     "supabase": "django_callcache.sync.supabase.SupabaseStore",
@@ -28,11 +29,28 @@ def open_remote(settings: SyncSettings) -> RemoteStore | None:
         return None
     if not settings.namespace:
         raise ImproperlyConfigured('CALLCACHE["SYNC"]["NAMESPACE"] is missing: name this deployment')
+    return cast("RemoteStore", _kind_of(settings.remote).from_settings(settings))
+
+
+def open_reader(settings: SyncSettings) -> SourceTables:
+    """Return the remote store of the settings, to read business tables for callers who wait.
+
+    Raises:
+        ImproperlyConfigured: There is none, or it cannot be.
+    """
+    if settings.remote is None:
+        raise ImproperlyConfigured('A rule has a table as source, but CALLCACHE["SYNC"]["REMOTE"] is not set')
+    kind = _kind_of(settings.remote)
+    if not hasattr(kind, "read_rows"):
+        raise ImproperlyConfigured(f'CALLCACHE["SYNC"]["REMOTE"]: {settings.remote} reads no tables')
+    return cast("SourceTables", getattr(kind, "for_reading", kind.from_settings)(settings))
+
+
+def _kind_of(remote: str) -> Any:
     try:
-        kind = import_string(REMOTES.get(settings.remote, settings.remote))
+        return import_string(REMOTES.get(remote, remote))
     except ImportError as error:
         raise ImproperlyConfigured(f'CALLCACHE["SYNC"]["REMOTE"]: {error}') from error
-    return cast("RemoteStore", kind.from_settings(settings))
 
 
 def namespace_of(cache: CallCache) -> str:

@@ -9,13 +9,15 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_callcache.conf import SyncSettings
+from django_callcache.conf import SyncSettings, TableSource
 from django_callcache.exceptions import RemoteRefused, SyncError
 from django_callcache.failpoints import reach
 from django_callcache.sync.faults import fault_of
@@ -29,7 +31,20 @@ from django_callcache.sync.remote import (
     read_push_reply,
     read_text,
 )
+from django_callcache.sync.tables import (
+    CHANGES_AT_ONCE,
+    Feed,
+    Stamp,
+    columns_of,
+    not_readable,
+    read_attached,
+    read_feed,
+    read_rows,
+    read_stamps,
+)
 
+IDLE_SECONDS = 20.0
+"""How long a connection of its own is used again; the server, or a pooler, may have closed an older one."""
 GRACE_SECONDS = 1.0
 """How much longer than its own time limit the database is waited for."""
 
@@ -40,16 +55,26 @@ class PostgresStore:
     Args:
         database: The alias.
         timeout_seconds: How long the database may take for one batch.
+        apart: Whether to ask over a connection of its own, which no transaction of the caller's thread
+            touches; else it is that thread's.
     """
 
-    def __init__(self, database: str, *, timeout_seconds: float = 10.0) -> None:
+    def __init__(self, database: str, *, timeout_seconds: float = 10.0, apart: bool = False) -> None:
         self._database = database
         self._timeout_ms = round(timeout_seconds * 1000)
+        self._apart = apart
+        self._own: BaseDatabaseWrapper | None = None
+        self._used_at = 0.0
 
     @classmethod
     def from_settings(cls, settings: SyncSettings) -> Self:
         """Return the store that ``CALLCACHE["SYNC"]`` describes."""
         return cls(settings.database, timeout_seconds=settings.timeout)
+
+    @classmethod
+    def for_reading(cls, settings: SyncSettings) -> Self:
+        """Return a store for callers who wait."""
+        return cls(settings.database, timeout_seconds=settings.read_timeout, apart=True)
 
     def push(self, namespace: str, origin: str, rows: Sequence[RemoteRow]) -> PushReply:
         """Write rows, each only over the version that it builds on."""
@@ -80,20 +105,103 @@ class PostgresStore:
         """See that the database has the tables of this release."""
         ensure_schema_version(self._ask("select max(schema_version) from public.callcache_meta", []))
 
+    def read_rows(self, source: TableSource, names: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Return the rows whose column holds one of some names."""
+        connection = self._connection()
+        columns = ", ".join(map(connection.ops.quote_name, columns_of(source))) or "*"
+        by = connection.ops.quote_name(source.by)
+        found = self._ask_table(source, columns, f"where {by} = any (%s)", [array_of(names)])
+        return read_rows(found, source)
+
+    def feed(self, cursor: str | None) -> Feed:
+        """Return changes of attached tables after a cursor."""
+        query = "select public.callcache_feed(%s, %s)::text"
+        return read_feed(json.loads(self._ask(query, [cursor, CHANGES_AT_ONCE])))
+
+    def collect_changes(self) -> int:
+        """Remove some of the changes that are older than a day."""
+        return read_count(self._ask("select public.callcache_changes_gc()", []))
+
+    def attached(self) -> frozenset[tuple[str, str]]:
+        """Return which columns of which tables tell of changes."""
+        return read_attached(json.loads(self._ask("select public.callcache_attached()::text", [])))
+
+    def latest_change(self, source: TableSource) -> Stamp | None:
+        """Return the stamp of the row that changed last."""
+        columns, at, _ = self._stamp_columns(source)
+        clause = f"where {at} is not null order by {at} desc limit 1"
+        return next(iter(read_stamps(self._ask_table(source, columns, clause, []), source)), None)
+
+    def changed_since(self, source: TableSource, since: str, after: Stamp | None) -> Sequence[Stamp]:
+        """Return a page of the stamps of rows that changed at some moment or later."""
+        columns, at, by = self._stamp_columns(source)
+        clause, parameters = f"where {at} >= %s", [since]
+        if after is not None:
+            clause, parameters = f"where ({at}, {by}) > (%s, %s)", [after.changed_at, after.name]
+        clause += f" and {by} is not null order by {at}, {by} limit {CHANGES_AT_ONCE}"
+        return read_stamps(self._ask_table(source, columns, clause, parameters), source)
+
     def close(self) -> None:
-        """Close this thread's connection."""
-        connections[self._database].close()
+        """Close the connection."""
+        if not self._apart:
+            connections[self._database].close()
+        elif self._own is not None:
+            self._own.close()
+
+    def _stamp_columns(self, source: TableSource) -> tuple[str, str, str]:
+        """Return the columns of a stamp as SQL: both, when, and which row."""
+        quote = self._connection().ops.quote_name
+        at, by = quote(source.changed_at or ""), quote(source.by)
+        return f"{at}, {by}", at, by
+
+    def _ask_table(self, source: TableSource, columns: str, clause: str, parameters: list[Any]) -> Any:
+        """Return rows of a table as PostgREST would: as the database's JSON of them."""
+        quote = self._connection().ops.quote_name
+        # Names in settings are checked; what comes from keys goes as parameters.
+        rows = f"select {columns} from {quote(source.schema)}.{quote(source.name)} {clause}"  # noqa: S608
+        query = f"select coalesce(json_agg(row_to_json(r)), '[]')::text from ({rows}) r"  # noqa: S608
+        try:
+            return json.loads(self._ask(query, parameters))
+        except RemoteRefused as error:
+            raise not_readable(source) from error
+
+    def _connection(self) -> BaseDatabaseWrapper:
+        """Return the connection to ask over; it may be closed."""
+        if not self._apart:
+            return connections[self._database]
+        if self._own is None:
+            self._own = connections.create_connection(self._database)
+            self._own.inc_thread_sharing()
+        return self._own
+
+    @contextmanager
+    def _transaction(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+        if not self._apart:
+            with transaction.atomic(self._database, durable=True):
+                yield
+            return
+        try:
+            connection.set_autocommit(False)
+            yield
+            connection.commit()
+            connection.set_autocommit(True)
+        except BaseException:
+            connection.close()
+            raise
+        self._used_at = time.monotonic()
 
     def _ask(self, query: str, parameters: list[Any]) -> Any:
         """Run one query in a transaction of its own; the value is returned after the commit only."""
-        connection = connections[self._database]
+        connection = self._connection()
+        if self._apart and time.monotonic() > self._used_at + IDLE_SECONDS:
+            connection.close()
         if connection.vendor != "postgresql":
             raise RemoteRefused(f"The database alias {self._database!r} is not a PostgreSQL")
         try:
             connection.ensure_connection()
             with (
                 _cut_after(connection.connection, self._timeout_ms / 1000 + GRACE_SECONDS),
-                transaction.atomic(self._database, durable=True),
+                self._transaction(connection),
                 connection.cursor() as cursor,
             ):
                 # Local to the transaction, since a pooler may hand the session to another client after it.
@@ -108,6 +216,12 @@ class PostgresStore:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._database!r}>"
+
+
+def array_of(names: Sequence[str]) -> str:
+    """Return names as an array of PostgreSQL's, which takes the type of what it is compared with."""
+    quoted = (name.replace("\\", "\\\\").replace('"', '\\"') for name in names)
+    return "{" + ",".join(f'"{name}"' for name in quoted) + "}"
 
 
 @contextmanager

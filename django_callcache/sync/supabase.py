@@ -12,16 +12,17 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from operator import methodcaller
 from queue import Empty, SimpleQueue
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from django_callcache.conf import SyncSettings
+from django_callcache.conf import SyncSettings, TableSource
 from django_callcache.exceptions import RemoteRefused, RemoteUnavailable
 from django_callcache.failpoints import reach
 from django_callcache.sync.faults import fault_of
@@ -34,6 +35,17 @@ from django_callcache.sync.remote import (
     read_page,
     read_push_reply,
     read_text,
+)
+from django_callcache.sync.tables import (
+    CHANGES_AT_ONCE,
+    Feed,
+    Stamp,
+    columns_of,
+    not_readable,
+    read_attached,
+    read_feed,
+    read_rows,
+    read_stamps,
 )
 
 try:
@@ -49,6 +61,10 @@ CONNECT_SECONDS = 3.0
 BUSY_STATUSES = frozenset({408, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524})
 """Answers of gateways and limits: the request may be sent again. 52x are Cloudflare's."""
 MAX_RETRY_AFTER = 3600.0
+
+MOST_NAMES = 300
+MOST_NAME_BYTES = 6000
+"""Names in one request, which has them in its address: gateways refuse long ones."""
 
 _is_ours: ContextVar[bool] = ContextVar("callcache_supabase_request", default=False)
 
@@ -92,6 +108,11 @@ class SupabaseStore:
         """Return the store that ``CALLCACHE["SYNC"]`` describes."""
         return cls(settings.supabase_url, settings.supabase_key, timeout_seconds=settings.timeout)
 
+    @classmethod
+    def for_reading(cls, settings: SyncSettings) -> Self:
+        """Return a store for callers who wait."""
+        return cls(settings.supabase_url, settings.supabase_key, timeout_seconds=settings.read_timeout)
+
     def push(self, namespace: str, origin: str, rows: Sequence[RemoteRow]) -> PushReply:
         """Write rows, each only over the version that it builds on."""
         batch: Any = [row.as_json() for row in rows]
@@ -127,11 +148,69 @@ class SupabaseStore:
             raise RemoteUnavailable("What answers at SUPABASE_URL is not Supabase's Data API")
         ensure_schema_version(rows[0].get("schema_version") if rows and isinstance(rows[0], dict) else None)
 
+    def read_rows(self, source: TableSource, names: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Return the rows whose column holds one of some names."""
+        columns = ",".join(columns_of(source)) or "*"
+        rows: list[Mapping[str, Any]] = []
+        for portion in _portions(map(_quoted, names)):
+            narrow = methodcaller("filter", source.by, "in", f"({portion})")
+            rows += read_rows(self._ask_table(source, columns, narrow), source)
+        return rows
+
+    def feed(self, cursor: str | None) -> Feed:
+        """Return changes of attached tables after a cursor."""
+        return read_feed(self._call("callcache_feed", {"p_cursor": cursor, "p_limit": CHANGES_AT_ONCE}))
+
+    def collect_changes(self) -> int:
+        """Remove some of the changes that are older than a day."""
+        return read_count(self._call("callcache_changes_gc", {}))
+
+    def attached(self) -> frozenset[tuple[str, str]]:
+        """Return which columns of which tables tell of changes."""
+        return read_attached(self._call("callcache_attached", {}))
+
+    def latest_change(self, source: TableSource) -> Stamp | None:
+        """Return the stamp of the row that changed last."""
+        at = source.changed_at or ""
+        found = self._ask_table(
+            source,
+            f"{source.by},{at}",
+            lambda query: query.not_.is_(at, "null").order(at, desc=True).limit(1),
+        )
+        return next(iter(read_stamps(found, source)), None)
+
+    def changed_since(self, source: TableSource, since: str, after: Stamp | None) -> Sequence[Stamp]:
+        """Return a page of the stamps of rows that changed at some moment or later."""
+        at, by = source.changed_at or "", source.by
+        if after is None:
+            later = f"{at}.gte.{_quoted(since)}"
+        else:
+            moment, name = _quoted(after.changed_at), _quoted(after.name)
+            later = f"{at}.gt.{moment},and({at}.eq.{moment},{by}.gt.{name})"
+        found = self._ask_table(
+            source,
+            f"{by},{at}",
+            lambda query: query.or_(later).not_.is_(by, "null").order(at).order(by).limit(CHANGES_AT_ONCE),
+        )
+        return read_stamps(found, source)
+
     def close(self) -> None:
         """Close the connections of this process."""
         if self._http is not None and self._pid == os.getpid():
             self._http.close()
         self._http = self._client = None
+
+    def _ask_table(self, source: TableSource, columns: str, narrow: Callable[[Any], Any]) -> Any:
+        """Read from a table what a query is narrowed to."""
+
+        def ask(client: Client) -> Any:
+            at = client.table if source.schema == "public" else client.schema(source.schema).table
+            return narrow(at(source.name).select(columns)).execute().data
+
+        try:
+            return self._within_time(ask)
+        except RemoteRefused as error:
+            raise not_readable(source) from error
 
     def _call(self, function: str, parameters: dict[str, Any]) -> Any:
         """Call a function of the database; return what it returned."""
@@ -194,6 +273,27 @@ class SupabaseStore:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {urlsplit(self._url).hostname}>"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a literal in a filter of PostgREST."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _portions(names: Iterable[str]) -> Iterator[str]:
+    """Join quoted names to lists that fit into an address."""
+    portion: list[str] = []
+    size = 0
+    for name in names:
+        length = len(quote(name)) + 1
+        if portion and (len(portion) == MOST_NAMES or size + length > MOST_NAME_BYTES):
+            yield ",".join(portion)
+            portion, size = [], 0
+        portion.append(name)
+        size += length
+    if portion:
+        yield ",".join(portion)
 
 
 def _ensure_secret_key(key: str) -> None:

@@ -30,6 +30,16 @@ ALIAS = "remote"
 NAMESPACE = "crm"
 
 
+BUSINESS = """
+create table public.campaigns (
+  id bigint primary key, code text unique, name text not null, is_open boolean default true, starts_on date,
+  notes jsonb, updated_at timestamptz not null default now());
+create table public.contacts (id uuid primary key, name text, updated_at timestamptz);
+grant select on public.campaigns, public.contacts to service_role;
+"""
+"""Tables of the business that is served, as a project has them."""
+
+
 def new_database(server_url):
     """Make a database with the remote schema; return its address."""
     name = f"remote_{secrets.token_hex(4)}"
@@ -43,8 +53,11 @@ def new_database(server_url):
 
 @pytest.fixture(scope="session")
 def remote_url(postgres_url):
-    """Address of a database with the remote schema."""
-    return new_database(postgres_url)
+    """Address of a database with the remote schema, and tables of a business."""
+    url = new_database(postgres_url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(BUSINESS)
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +77,7 @@ def remote_sql(remote_url):
     with psycopg.connect(remote_url, autocommit=True) as connection:
         yield connection
         connection.execute("truncate public.callcache_entries, public.callcache_environments")
+        connection.execute("truncate public.campaigns, public.contacts, public.callcache_changes")
 
 
 @pytest.fixture
@@ -96,6 +110,12 @@ def supabase_store(remote_sql, supalite):
 def remote(request):
     """Every remote store there is, one after the other."""
     return MemoryStore() if request.param == "memory" else request.getfixturevalue(f"{request.param}_store")
+
+
+@pytest.fixture(params=["postgres", "supabase"])
+def tables(request):
+    """Every remote store that has business tables."""
+    return request.getfixturevalue(f"{request.param}_store")
 
 
 class Site:

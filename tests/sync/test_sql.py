@@ -18,6 +18,7 @@ FUNCTIONS = (
     "callcache_exposed()",
     "callcache_feed()",
     "callcache_changes_gc()",
+    "callcache_attached()",
 )
 
 
@@ -83,6 +84,7 @@ class TestRights:
         ]
         statements += ["select nextval('public.callcache_entries_seq')"]
         statements += ["select public.callcache_attach('public.callcache_meta')"]
+        statements += ["select public.callcache_detach('public.callcache_meta')"]
         db.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
         try:
             for statement in statements:
@@ -250,7 +252,7 @@ class TestFeed:
             feed = one(db, "select public.callcache_feed(%s)", cursor)
 
             assert {tuple(row) for row in feed["rows"]} == {
-                ("public.campaigns", pk, op)
+                ("public.campaigns", "*" if op == "T" else "id", pk, op)
                 for pk, op in [("1", "I"), ("2", "I"), ("2", "U"), ("3", "U"), ("1", "D"), ("*", "T")]
             }
             assert not feed["reset"]

@@ -28,7 +28,13 @@ from django_callcache.cache.operations.fill_scripts import CLAIM, FILL, RELEASE,
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.single_flight import Flight, Landing
 from django_callcache.cache.value_keys import Key
-from django_callcache.exceptions import LoaderTimeout, RedisFault, SyncError
+from django_callcache.exceptions import (
+    BacklogFull,
+    LoaderTimeout,
+    RedisFault,
+    SyncNotRecorded,
+    Uncertain,
+)
 from django_callcache.signals import cache_written
 
 logger = logging.getLogger(__name__)
@@ -69,7 +75,7 @@ class Claim(NamedTuple):
 
 NO_LEASE = Claim(is_redis_down=True)
 
-NOT_THE_LOADERS = (RedisFault, SyncError)
+NOT_THE_LOADERS = (RedisFault, BacklogFull, SyncNotRecorded, Uncertain)
 """Errors of storing, which no stale value hides from callers that want to hear of them."""
 
 

@@ -279,7 +279,8 @@ create table if not exists public.callcache_changes (
   txid   bigint      not null default (pg_current_xact_id()::text::bigint),
   seq    bigint      generated always as identity,
   source text        not null,                        -- schema.table
-  pk     text        not null,                        -- * after TRUNCATE
+  key    text        not null,                        -- the column; * after TRUNCATE
+  pk     text        not null,                        -- what it held; * after TRUNCATE
   op     "char"      not null,                        -- I U D T
   at     timestamptz not null default clock_timestamp(),
   primary key (txid, seq)
@@ -287,63 +288,104 @@ create table if not exists public.callcache_changes (
 create index if not exists callcache_changes_at_idx on public.callcache_changes (at);
 alter table public.callcache_changes enable row level security;
 
--- SECURITY DEFINER, so that the roles that write business tables need no right here.
+-- SECURITY DEFINER, so that the roles that write business tables need no right here. The arguments are the
+-- columns that keys are made of; one that is gone or null is passed over: it must not make a write fail.
 
 create or replace function public.callcache_track_row() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
   v_source text := tg_table_schema || '.' || tg_table_name;
-  v_pk text := tg_argv[0];
 begin
   if tg_op = 'TRUNCATE' then
-    insert into public.callcache_changes (source, pk, op) values (v_source, '*', 'T');
+    insert into public.callcache_changes (source, key, pk, op) values (v_source, '*', '*', 'T');
   elsif tg_op = 'DELETE' then
-    insert into public.callcache_changes (source, pk, op) select v_source, to_jsonb(o) ->> v_pk, 'D' from old_rows o;
+    insert into public.callcache_changes (source, key, pk, op)
+      select v_source, k, to_jsonb(o) ->> k, 'D' from old_rows o, unnest(tg_argv) k where to_jsonb(o) ->> k is not null;
   elsif tg_op = 'INSERT' then
-    insert into public.callcache_changes (source, pk, op) select v_source, to_jsonb(n) ->> v_pk, 'I' from new_rows n;
+    insert into public.callcache_changes (source, key, pk, op)
+      select v_source, k, to_jsonb(n) ->> k, 'I' from new_rows n, unnest(tg_argv) k where to_jsonb(n) ->> k is not null;
   else
-    insert into public.callcache_changes (source, pk, op)
-      select v_source, x.pk, 'U'::"char"
-      from (select to_jsonb(n) ->> v_pk as pk from new_rows n union select to_jsonb(o) ->> v_pk from old_rows o) x;
+    insert into public.callcache_changes (source, key, pk, op)
+      select v_source, x.k, x.pk, 'U'::"char"
+      from (select k, to_jsonb(n) ->> k as pk from new_rows n, unnest(tg_argv) k
+            union select k, to_jsonb(o) ->> k from old_rows o, unnest(tg_argv) k) x
+      where x.pk is not null;
   end if;
   return null;
 end $$;
 
-create or replace function public.callcache_attach(p_table regclass, p_pk text default 'id') returns void
-language plpgsql security invoker set search_path = '' as $$
+-- All columns at once: attaching again replaces them.
+
+create or replace function public.callcache_attach(p_table regclass, variadic p_keys text[] default array['id'])
+returns void language plpgsql security invoker set search_path = '' as $$
+declare
+  v_key text;
+  v_keys text := '';
 begin
+  foreach v_key in array p_keys loop
+    if not exists (select 1 from pg_catalog.pg_attribute a
+                   where a.attrelid = p_table and a.attname = v_key and a.attnum > 0 and not a.attisdropped) then
+      raise exception 'callcache_attach: % has no column %', p_table, v_key using errcode = '42703';
+    end if;
+    v_keys := v_keys || case when v_keys = '' then '' else ', ' end || quote_literal(v_key);
+  end loop;
   execute format('create or replace trigger callcache_ins after insert on %s referencing new table as new_rows '
-                 'for each statement execute function public.callcache_track_row(%L)', p_table, p_pk);
+                 'for each statement execute function public.callcache_track_row(%s)', p_table, v_keys);
   execute format('create or replace trigger callcache_upd after update on %s referencing new table as new_rows old table as old_rows '
-                 'for each statement execute function public.callcache_track_row(%L)', p_table, p_pk);
+                 'for each statement execute function public.callcache_track_row(%s)', p_table, v_keys);
   execute format('create or replace trigger callcache_del after delete on %s referencing old table as old_rows '
-                 'for each statement execute function public.callcache_track_row(%L)', p_table, p_pk);
+                 'for each statement execute function public.callcache_track_row(%s)', p_table, v_keys);
   execute format('create or replace trigger callcache_trn after truncate on %s '
-                 'for each statement execute function public.callcache_track_row(%L)', p_table, p_pk);
+                 'for each statement execute function public.callcache_track_row(%s)', p_table, v_keys);
 end $$;
 
--- The cursor is txid:seq. Without one the reply has only the cursor to begin with: take it before loading
--- the table.
+create or replace function public.callcache_detach(p_table regclass) returns void
+language plpgsql security invoker set search_path = '' as $$
+declare
+  v_name text;
+begin
+  foreach v_name in array array['callcache_ins', 'callcache_upd', 'callcache_del', 'callcache_trn'] loop
+    execute format('drop trigger if exists %I on %s', v_name, p_table);
+  end loop;
+end $$;
+
+-- Which columns of which tables report: [schema.table, column] each.
+
+create or replace function public.callcache_attached() returns jsonb
+language sql stable security invoker set search_path = '' as $$
+  select coalesce(jsonb_agg(jsonb_build_array(n.nspname || '.' || c.relname, a.attname) order by 1), '[]'::jsonb)
+  from pg_catalog.pg_trigger t
+  join pg_catalog.pg_class c on c.oid = t.tgrelid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  where t.tgname = 'callcache_upd' and t.tgenabled <> 'D' and not t.tgisinternal
+    and a.attname = any (string_to_array(encode(t.tgargs, 'escape'), '\000'))
+$$;
+
+-- The cursor is txid:seq:epoch. Without one the reply has only the cursor to begin with: take it before
+-- loading the table.
 
 create or replace function public.callcache_feed(p_cursor text default null, p_limit int default 1000) returns jsonb
 language sql stable security invoker set search_path = '' as $$
   with c as (
     select coalesce(split_part(p_cursor, ':', 1)::bigint, -1) as t, coalesce(split_part(p_cursor, ':', 2)::bigint, 0) as s,
            pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
-           pg_snapshot_xmax(pg_current_snapshot())::text::bigint as xmax
+           pg_snapshot_xmax(pg_current_snapshot())::text::bigint as xmax,
+           m.epoch::text as epoch, m.gc_txid
+    from public.callcache_meta m
   ), page as (
     select ch.* from public.callcache_changes ch, c
     where (ch.txid, ch.seq) > (c.t, c.s) and ch.txid < c.horizon and p_cursor is not null
     order by ch.txid, ch.seq limit greatest(1, least(p_limit, 5000))
   ), filled as (select count(*) = greatest(1, least(p_limit, 5000)) as yes from page)
   select jsonb_build_object(
-    'reset', p_cursor is null or c.t > c.xmax or c.t < (select gc_txid from public.callcache_meta),
+    'reset', p_cursor is null or split_part(p_cursor, ':', 3) <> c.epoch or c.t > c.xmax or c.t < c.gc_txid,
     -- A full page stops at its last row; else everything below the horizon was read and the cursor moves there.
     'cursor', case when (select yes from filled)
                    then (select txid::text || ':' || seq::text from page order by txid desc, seq desc limit 1)
-                   else greatest(c.t, c.horizon - 1)::text || ':9223372036854775807' end,
+                   else greatest(c.t, c.horizon - 1)::text || ':9223372036854775807' end || ':' || c.epoch,
     'more', (select yes from filled),
-    'rows', coalesce((select jsonb_agg(jsonb_build_array(source, pk, op) order by txid, seq) from page), '[]'::jsonb))
+    'rows', coalesce((select jsonb_agg(jsonb_build_array(source, key, pk, op) order by txid, seq) from page), '[]'::jsonb))
   from c
 $$;
 
@@ -381,9 +423,10 @@ $$;
 do $$
 declare
   v_functions text := 'public.callcache_push(text, text, jsonb, text), public.callcache_pull(text, bigint, int, uuid, bigint), '
-    'public.callcache_gc(interval, int), public.callcache_claim(text, text, boolean), public.callcache_exposed(), public.callcache_feed(text, int), public.callcache_changes_gc(interval, int)';
+    'public.callcache_gc(interval, int), public.callcache_claim(text, text, boolean), public.callcache_exposed(), public.callcache_feed(text, int), public.callcache_changes_gc(interval, int), '
+    'public.callcache_attached()';
   v_internal text := 'public.callcache_entries_lock(), public.callcache_entries_stamp(), public.callcache_track_row(), '
-    'public.callcache_attach(regclass, text)';
+    'public.callcache_attach(regclass, text[]), public.callcache_detach(regclass)';
   v_role text;
 begin
   execute 'revoke execute on function ' || v_functions || ', ' || v_internal || ' from public';

@@ -1,0 +1,1 @@
+"""Tables of the remote store as sources of records: reading them, and hearing of their changes."""
