@@ -172,6 +172,14 @@ class RedisKeys:
         """String: token of the loop that works at this moment."""
         return self._sync + b"lease"
 
+    def clears(self) -> bytes:
+        """String: there while a deletion waits for the loop."""
+        return self.root + b"clears"
+
+    def pause(self) -> bytes:
+        """Hash: who paused the sync of the loop, when and why; there while it is paused."""
+        return self._sync + b"pause"
+
     def heartbeat(self) -> bytes:
         """Hash: who runs the loop, and when it was last alive."""
         return self._sync + b"heartbeat"

@@ -45,6 +45,8 @@ FLOORS = (
         "live",
         "doctor",
         "acl",
+        "audit",
+        "clearing",
         "watch",
         "tables",
     },

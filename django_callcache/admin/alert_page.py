@@ -11,12 +11,12 @@ from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from django_callcache.admin import audit
+from django_callcache import audit
 from django_callcache.admin.access import Power, is_read_only, may
 from django_callcache.admin.aliases import aliases_of
-from django_callcache.admin.clearing import Outcome, Scope
 from django_callcache.admin.forms import AlertForm
 from django_callcache.admin.frame import ALERTS, Pages, frame, refuse
+from django_callcache.clearing import Outcome, Scope
 from django_callcache.conf import get_settings
 from django_callcache.models import CacheAlert, CacheOperation
 
@@ -65,7 +65,7 @@ class AlertPage(Pages):
         else:
             until = timezone.now() + datetime.timedelta(hours=form.cleaned_data["hours"])
             alert.silence(until, who, note)
-        audit.end(operation, request.user, Outcome.OK)
+        audit.end(operation, Outcome.OK)
         return HttpResponseRedirect(reverse(ALERTS, current_app=self.site.name))
 
     def _page(

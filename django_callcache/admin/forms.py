@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from django_callcache.admin.clearing import Scope, Target
+from django_callcache.clearing import Scope, Target
 from django_callcache.models import PATTERN_LENGTH
 
 

@@ -19,6 +19,7 @@ from django_callcache.models import CacheOperation, CacheStat, Dashboard, SyncRu
 OVERVIEW = "admin:django_callcache_dashboard_changelist"
 FIGURES = "admin:django_callcache_figures"
 CLEAR = "admin:django_callcache_clear"
+CLEAR_KEYS = "admin:django_callcache_clear_keys"
 CLEARED = "admin:django_callcache_cleared"
 PREFIXES = "admin:django_callcache_prefixes"
 PREFIX = "admin:django_callcache_prefix"

@@ -11,13 +11,14 @@ from django.urls import URLPattern, reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
-from django_callcache.admin import audit, browsing, inspection
+from django_callcache import audit
+from django_callcache.admin import browsing, inspection
 from django_callcache.admin.access import Power, is_read_only, may
 from django_callcache.admin.aliases import Alias, aliases_of, chosen, is_denied
-from django_callcache.admin.clearing import Outcome, Scope
 from django_callcache.admin.forms import TtlForm
 from django_callcache.admin.frame import KEY, KEYS, Pages, frame, may_clear, refuse
 from django_callcache.admin.hot_keys import hot_keys
+from django_callcache.clearing import Outcome, Scope
 from django_callcache.live import FAULTS, masked
 from django_callcache.models import PATTERN_LENGTH, CacheOperation
 
@@ -41,7 +42,8 @@ class KeyPages(Pages):
         alias = chosen(aliases, request.GET.get("alias"))
         text = request.GET.get("q", "")[: browsing.LONGEST_SEARCH].replace("\0", "")
         context = frame(self.site, request, title=_("Keys"), address=KEYS)
-        context |= {"aliases": aliases, "alias": alias, "text": text}
+        may_delete = may(request.user, Power.DELETE_KEYS) and not is_read_only()
+        context |= {"aliases": aliases, "alias": alias, "text": text, "may_delete": may_delete}
         if alias is not None and text:
             context |= _searched(alias, text, request.GET.get("cursor", ""))
         elif alias is not None:
@@ -80,7 +82,7 @@ class KeyPages(Pages):
         except FAULTS as error:
             _failed(operation, request, error)
             return self._key_page(request, alias, key)
-        audit.end(operation, request.user, Outcome.OK)
+        audit.end(operation, Outcome.OK)
         return self._key_page(request, alias, key, shown=shown)
 
     def _retime(self, request: HttpRequest, alias: Alias, key: str) -> HttpResponse:
@@ -96,10 +98,10 @@ class KeyPages(Pages):
             _failed(operation, request, error)
             return self._key_page(request, alias, key, form=form)
         if done:
-            audit.end(operation, request.user, Outcome.OK)
+            audit.end(operation, Outcome.OK)
             messages.success(request, _("The key has a new time to live."))
         else:
-            audit.end(operation, request.user, Outcome.FAILED, error_class="KeyGone")
+            audit.end(operation, Outcome.FAILED, error_class="KeyGone")
             messages.error(request, _("Nothing was changed: there is no such key, or Redis did not answer."))
         address = reverse(KEY, current_app=self.site.name)
         return HttpResponseRedirect(f"{address}?{urlencode({'alias': alias.name, 'key': key})}")
@@ -148,5 +150,5 @@ def _begin(request: HttpRequest, kind: str, alias: Alias, key: str) -> CacheOper
 
 
 def _failed(operation: CacheOperation, request: HttpRequest, error: Exception) -> None:
-    audit.end(operation, request.user, Outcome.FAILED, error_class=type(error).__name__, error=masked(error))
+    audit.end(operation, Outcome.FAILED, error_class=type(error).__name__, error=masked(error))
     messages.error(request, masked(error))

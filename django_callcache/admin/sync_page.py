@@ -13,13 +13,13 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
-from django_callcache.admin import audit
+from django_callcache import audit
 from django_callcache.admin.access import Power, is_read_only, may
 from django_callcache.admin.aliases import Alias, aliases_of, chosen
-from django_callcache.admin.clearing import Outcome, Scope
 from django_callcache.admin.frame import SYNC, Pages, frame, refuse
 from django_callcache.admin.histories import synced_key
 from django_callcache.cache import CallCache
+from django_callcache.clearing import Outcome, Scope
 from django_callcache.conf import get_settings
 from django_callcache.live import FAULTS, is_synced, look, masked
 from django_callcache.models import PATTERN_LENGTH, CacheOperation, SyncConflict, SyncRejection, SyncRun
@@ -77,19 +77,17 @@ class SyncPage(Pages):
         try:
             done, key = act(alias.cache, pk, request.user.get_username())
         except FAULTS as error:
-            audit.end(
-                operation, request.user, Outcome.FAILED, error_class=type(error).__name__, error=masked(error)
-            )
+            audit.end(operation, Outcome.FAILED, error_class=type(error).__name__, error=masked(error))
             messages.error(request, masked(error))
             return HttpResponseRedirect(f"{address}?{urlencode({'alias': alias.name})}")
         if key:
             operation.scope, operation.pattern = Scope.KEY, key[:PATTERN_LENGTH]
             operation.save(update_fields=("scope", "pattern"))
         if done:
-            audit.end(operation, request.user, Outcome.OK)
+            audit.end(operation, Outcome.OK)
             messages.success(request, DONE[request.POST["act"]])
         else:
-            audit.end(operation, request.user, Outcome.FAILED, error_class="DecidedMeanwhile")
+            audit.end(operation, Outcome.FAILED, error_class="DecidedMeanwhile")
             messages.warning(
                 request, _("Nothing was changed: it was decided already, or the key was written meanwhile.")
             )

@@ -177,6 +177,7 @@ class CallCache(LockingCache, RedisCache):
     iter_keys, aiter_keys = iterating_faces(Operations.iter_keys)
     count, acount = faces(Operations.count)
     delete_pattern, adelete_pattern = faces(Operations.delete_pattern)
+    delete_step, adelete_step = faces(Operations.delete_step)
     delete_prefix, adelete_prefix = faces(Operations.delete_prefix)
     delete_tags, adelete_tags = faces(Operations.delete_tags)
     clear, aclear = faces(Operations.clear)

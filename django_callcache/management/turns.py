@@ -11,8 +11,11 @@ from typing import Any
 
 import redis
 from django.core.exceptions import ImproperlyConfigured
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 
+from django_callcache.cache import CallCache
+from django_callcache.clearing import Clearing, are_asked_for, next_of
+from django_callcache.live import FAULTS
 from django_callcache.maintenance import Report, cache_of, run_once
 from django_callcache.replication.requests import is_asked_for
 from django_callcache.sync.leader import Heartbeat
@@ -29,8 +32,14 @@ TOLD_IF_ANY = (
 """What a line says of a pass."""
 
 
+CLEARING_SECONDS = 0.5
+"""How long deletions that people asked for are worked on between two signs of life."""
+
+
 class Turns:
     """A turn of the loop: a run for each alias, its line in the log, and a sign of life.
+
+    Between two turns it deletes what people asked to be cleared, a little at a time.
 
     Args:
         aliases: Keys of ``CACHES``.
@@ -57,6 +66,8 @@ class Turns:
         if not aliases:
             raise ImproperlyConfigured("CACHES has no django_callcache.cache.CallCache to work for")
         self.may_go_on: Callable[[], bool] = lambda: True
+        self.is_last = False
+        """Whether nobody comes back after this turn: what is to be cleared is cleared in it."""
         self.wake: Callable[[], object] = lambda: None
         """Called when somebody asks for a pass."""
         self._how: dict[str, Any] = {"prefix": prefix, "verify": verify, "take_over": take_over}
@@ -66,6 +77,7 @@ class Turns:
         self._tell = tell
         self._watches = {alias: Watch(partial(cache_of, alias)) for alias in aliases}
         self._heartbeats = dict.fromkeys(aliases, Heartbeat.of_this_process())
+        self._clearings: dict[str, Clearing] = {}
 
     def __call__(self) -> float | None:
         """Run once for each alias; raise the first error when all had their turn."""
@@ -74,6 +86,7 @@ class Turns:
             self.beat()
             self._check_schema()
             reports = [self._run(alias) for alias in self._caches if self.may_go_on()]
+            self.clear(to_the_end=self.is_last)
             self.beat()
         finally:
             close_old_connections()
@@ -93,8 +106,41 @@ class Turns:
     def watch(self) -> None:
         """Leave a sign of life between two turns, and see whether somebody asks for one."""
         self.beat()
+        if self._clearings or any(are_asked_for(cache) for cache in self._caches.values()):
+            self.clear()
         if any(is_asked_for(cache) for cache in self._caches.values()):
             self.wake()
+
+    def clear(self, *, to_the_end: bool = False) -> None:
+        """Work for a moment on what people asked to be cleared, or until all of it is done.
+
+        Where the database does not answer, the rows wait for another time.
+        """
+        for alias, cache in self._caches.items():
+            try:
+                while self.may_go_on():
+                    if self._is_cleared(alias, cache) or not to_the_end:
+                        break
+                    self.beat()
+            except (*FAULTS, DatabaseError) as error:
+                self._clearings.pop(alias, None)
+                logger.warning("waits alias=%s step=clear error=%s", alias, type(error).__name__)
+
+    def _is_cleared(self, alias: str, cache: CallCache) -> bool:
+        """Delete for a moment; return whether nothing is left to be cleared."""
+        at_work = self._clearings.pop(alias, None) or next_of(alias, cache)
+        if at_work is None:
+            return True
+        if not at_work.run(seconds=CLEARING_SECONDS, may_go_on=self.may_go_on):
+            self._clearings[alias] = at_work
+        else:
+            logger.info(
+                "cleared alias=%s operation=%s deleted=%s",
+                alias,
+                at_work.operation.pk,
+                at_work.operation.deleted,
+            )
+        return False
 
     def _check_schema(self) -> None:
         if self._remote is not None and not self._schema_is_known:

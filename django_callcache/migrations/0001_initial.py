@@ -626,6 +626,8 @@ class Migration(migrations.Migration):
                             ("ttl", "change a time to live"),
                             ("alert", "handle an alert"),
                             ("sync", "run or decide a sync"),
+                            ("stop", "stop a clearing"),
+                            ("resume", "go on with a clearing"),
                         ],
                         max_length=20,
                         verbose_name="operation",
@@ -636,6 +638,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             ("key", "one key"),
+                            ("keys", "chosen keys"),
                             ("prefix", "keys with a prefix"),
                             ("pattern", "keys of a pattern"),
                             ("alias", "the whole cache"),
@@ -660,9 +663,11 @@ class Migration(migrations.Migration):
                     "outcome",
                     models.CharField(
                         choices=[
+                            ("waiting", "waits for the loop"),
                             ("running", "begun"),
                             ("ok", "done"),
                             ("partial", "partly done"),
+                            ("stopped", "stopped"),
                             ("failed", "failed"),
                             ("refused", "refused"),
                         ],
@@ -671,6 +676,27 @@ class Migration(migrations.Migration):
                         verbose_name="outcome",
                     ),
                 ),
+                (
+                    "limit",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        help_text="After which it ends, whatever is left.",
+                        null=True,
+                        verbose_name="keys at most",
+                    ),
+                ),
+                (
+                    "looked_at",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="In its present walk over the database.",
+                        verbose_name="keys looked at",
+                    ),
+                ),
+                ("total", models.PositiveBigIntegerField(default=0, verbose_name="keys in the database")),
+                ("is_stop_asked", models.BooleanField(default=False, verbose_name="is to stop")),
+                ("worker", models.CharField(blank=True, max_length=200, verbose_name="worker")),
+                ("alive_at", models.DateTimeField(blank=True, null=True, verbose_name="last sign of life")),
                 ("reason", models.CharField(blank=True, max_length=500, verbose_name="reason")),
                 ("error_class", models.CharField(blank=True, max_length=200, verbose_name="kind of error")),
                 ("error", models.TextField(blank=True, verbose_name="error")),
@@ -694,6 +720,7 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["alias", "started_at"], name="callcache_operation_period"),
                     models.Index(fields=["started_at"], name="callcache_operation_age"),
+                    models.Index(fields=["outcome"], name="callcache_operation_outcome"),
                 ],
                 "constraints": [
                     models.CheckConstraint(

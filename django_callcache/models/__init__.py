@@ -9,18 +9,27 @@ from django_callcache.models.alerts import CacheAlert
 from django_callcache.models.dashboard import Dashboard
 from django_callcache.models.dictionaries import CompressionDictionary, CompressionDictionaryQuerySet
 from django_callcache.models.history import PRUNE_BATCH, HistoryQuerySet
-from django_callcache.models.operations import PATTERN_LENGTH, CacheOperation
+from django_callcache.models.operations import (
+    DESERTED_SECONDS,
+    LIMIT_REACHED,
+    PATTERN_LENGTH,
+    CacheOperation,
+    CacheOperationQuerySet,
+)
 from django_callcache.models.statistics import COUNTERS, PREFIX_LENGTH, CacheStat, CacheStatQuerySet
 from django_callcache.models.sync import KEY_LENGTH, SyncConflict, SyncRejection, SyncRun
 
 __all__ = [
     "COUNTERS",
+    "DESERTED_SECONDS",
     "KEY_LENGTH",
+    "LIMIT_REACHED",
     "PATTERN_LENGTH",
     "PREFIX_LENGTH",
     "PRUNE_BATCH",
     "CacheAlert",
     "CacheOperation",
+    "CacheOperationQuerySet",
     "CacheStat",
     "CacheStatQuerySet",
     "CompressionDictionary",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import MappingProxyType
 from urllib.parse import urlencode
 
 import pytest
@@ -11,8 +12,10 @@ from django.contrib.admin.models import LogEntry
 from django.core import signing
 from django.test import Client
 
-from django_callcache.admin import clearing, scan
-from django_callcache.admin.clearing import Target, preview
+from django_callcache import clearing as deletion
+from django_callcache.admin import clear_pages, clearing, scan
+from django_callcache.admin.clearing import preview
+from django_callcache.clearing import Target
 from django_callcache.models import CacheOperation
 
 pytestmark = pytest.mark.django_db
@@ -265,7 +268,8 @@ class TestClear:
     def test_clear__died_midway(self, client, boss, filled, attempt, monkeypatch):
         """A process that dies in the middle leaves a row that says it had begun."""
         client.force_login(boss)
-        monkeypatch.setattr(clearing, "run", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+        died = lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)  # noqa: E731
+        monkeypatch.setattr(clear_pages.clearing, "run_now", died)
         with pytest.raises(KeyboardInterrupt):
             attempt(CALLS)
         assert CacheOperation.objects.get().outcome == "running"
@@ -352,10 +356,14 @@ class TestRefusals:
     def test_run__stops_at_the_bound(self, filled):
         """A deletion stops at the bound even if keys were added after its preview."""
         filled.set_many({f"call:{number}": number for number in range(3000)})
-        result = clearing.run(filled, Target(**CALLS), limit=100)
-        assert (result.outcome, result.error_class) == ("partial", "LimitReached")
-        assert 100 <= result.deleted < 3000
-        assert filled.count("call:*") == 3000 - result.deleted
+        operation = CacheOperation.objects.create(
+            kind="clear", scope="prefix", alias="default", pattern="call:", limit=100
+        )
+        deletion.run_now(filled, operation, Target(**CALLS))
+        assert (operation.outcome, operation.error_class) == ("partial", "LimitReached")
+        assert 100 <= operation.deleted < 3000
+        assert filled.count("call:*") == 3000 - operation.deleted
+        assert not operation.can_be_resumed
 
     @pytest.mark.parametrize(
         ("codename", "scope"),
@@ -408,6 +416,140 @@ class TestRefusals:
         assert not CacheOperation.objects.exists()
 
 
+class TestBackground:
+    """Deletions that the loop carries out."""
+
+    @pytest.fixture
+    def queued(self, client, boss, filled, attempt, monkeypatch):
+        """Forty calls, more than are deleted while a person waits."""
+        monkeypatch.setattr(clear_pages, "IN_REQUEST", 39)
+        client.force_login(boss)
+        response = attempt(CALLS)
+        return CacheOperation.objects.get(), response["Location"]
+
+    def test_clear__many(self, client, queued, filled, page):
+        """Many keys wait for the loop; the page says how far it is, and what to do where none runs."""
+        operation, report = queued
+        assert (operation.outcome, filled.count("call:*")) == ("waiting", 40)
+        shown = client.get(report)
+        assert page(shown).refused == []
+        assert "runcachesync" in shown.content.decode()
+        assert f"--operation {operation.pk}" in shown.content.decode()
+        assert shown.context["may_stop"]
+        assert client.get(f"{report}?format=json").json() == {
+            "outcome": "waiting",
+            "percent": 0,
+            "deleted": "0",
+        }
+
+    def test_stop_and_resume(self, client, queued, filled):
+        """It can be stopped and gone on with; each leaves an operation and an entry of its own."""
+        operation, report = queued
+        assert client.post(report, {"act": "stop"}).status_code == 302
+        operation.refresh_from_db()
+        assert operation.outcome == "stopped"
+        CacheOperation.objects.filter(pk=operation.pk).update(alive_at=operation.started_at)
+        assert client.get(report).context["may_resume"]
+        assert client.post(report, {"act": "resume"}).status_code == 302
+        deletion.next_of("default", filled).run()
+        operation.refresh_from_db()
+        assert (operation.outcome, filled.count("call:*")) == ("ok", 0)
+        kinds = list(CacheOperation.objects.order_by("pk").values_list("kind", "outcome"))
+        assert kinds == [("clear", "ok"), ("stop", "ok"), ("resume", "ok")]
+        assert LogEntry.objects.count() == 4  # the deletion ended twice
+
+    def test_resume__done(self, client, queued, filled):
+        """What is done is not done again."""
+        operation, report = queued
+        deletion.next_of("default", filled).run()
+        client.post(report, {"act": "resume"})
+        assert CacheOperation.objects.get(kind="resume").error_class == "EndedMeanwhile"
+        operation.refresh_from_db()
+        assert operation.outcome == "ok"
+
+    def test_steer__permissions(self, client, queued, make_user, settings):
+        """Only who could have begun it may stop it or go on; in read-only mode nobody."""
+        operation, report = queued
+        client.force_login(make_user("delete_keys"))
+        assert client.post(report, {"act": "stop"}).status_code == 403
+        client.force_login(make_user("delete_keys", "clear_cache"))
+        settings.CALLCACHE = {"ADMIN": {"READ_ONLY": True}}
+        assert client.post(report, {"act": "stop"}).status_code == 403
+        settings.CALLCACHE = {}
+        assert client.post(report, {"act": "stop"}).status_code == 302
+        operation.refresh_from_db()
+        assert operation.outcome == "stopped"
+
+    def test_preview__another_at_work(self, client, queued):
+        """A preview says who clears the same cache."""
+        shown = client.get(CLEAR, CALLS)
+        assert [other.pk for other in shown.context["others"]] == [queued[0].pk]
+        assert "boss" in shown.content.decode()
+
+
+class TestChosenKeys:
+    KEYS_PAGE = "/admin/django_callcache/dashboard/keys/"
+    CHOSEN = MappingProxyType(
+        {"alias": "default", "key": ["call:1", 'contact:"><svg/onload=alert(1)>', "call:none"]}
+    )
+
+    def test_keys__chosen(self, client, boss, filled, page):
+        """The keys found on the page can be chosen, previewed and deleted."""
+        client.force_login(boss)
+        found = page(client.get(self.KEYS_PAGE, {"q": "call:1"}))
+        assert ("key", "call:1") in [(a.get("name"), a.get("value")) for t, a in found.tags if t == "input"]
+        shown = client.post(f"{CLEAR}keys/", dict(self.CHOSEN))
+        assert shown.context["seen"].matched == 2
+        assert "<svg/onload" not in shown.content.decode()
+        assert page(shown).refused == []
+        assert not CacheOperation.objects.exists()
+        token = page(shown).inputs["token"]
+        response = client.post(f"{CLEAR}keys/", dict(dict(self.CHOSEN)) | {"token": token})
+        assert (filled.count("call:*"), filled.count("contact:*")) == (39, 0)
+        operation = traces()
+        assert (operation.scope, operation.outcome, operation.deleted) == ("keys", "ok", 2)
+        report = client.get(response["Location"]).content.decode()
+        assert "2 keys were deleted" in report
+        assert "<svg/onload" not in report
+
+    def test_keys__others_than_previewed(self, client, boss, filled, page):
+        """The token holds for the keys that were previewed."""
+        client.force_login(boss)
+        token = page(client.post(f"{CLEAR}keys/", dict(self.CHOSEN))).inputs["token"]
+        other = {"alias": "default", "key": ["call:1", "call:2"], "token": token}
+        assert client.post(f"{CLEAR}keys/", other).status_code == 403
+        assert filled.count("call:*") == 40
+        assert traces().error_class == "forged"
+
+    def test_keys__protected(self, client, boss, filled, page):
+        """Protected keys are not deleted."""
+        client.force_login(boss)
+        chosen = {"alias": "default", "key": ["django.contrib.sessions.cache:abc"]}
+        shown = client.post(f"{CLEAR}keys/", chosen)
+        assert "token" not in page(shown).inputs
+        token = clearing.make_token(
+            boss.pk, Target("default", "keys", "", ("django.contrib.sessions.cache:abc",)), 1
+        )
+        assert client.post(f"{CLEAR}keys/", chosen | {"token": token}).status_code == 403
+        assert filled.count("*sessions*") == 1
+
+    def test_keys__none_chosen(self, client, boss, filled):
+        """Nothing chosen leads back, as does asking for the page itself."""
+        client.force_login(boss)
+        assert client.post(f"{CLEAR}keys/", {"alias": "default"})["Location"].startswith(self.KEYS_PAGE)
+        assert client.get(f"{CLEAR}keys/")["Location"] == self.KEYS_PAGE
+
+    def test_keys__permission(self, client, make_user, filled, settings):
+        """It takes the permission to delete keys, with and without a token."""
+        user = make_user("view_keys", "clear_cache")
+        client.force_login(user)
+        assert client.get(f"{CLEAR}keys/").status_code == 403
+        assert client.post(f"{CLEAR}keys/", dict(self.CHOSEN)).status_code == 403
+        assert client.post(f"{CLEAR}keys/", dict(dict(self.CHOSEN)) | {"token": "x"}).status_code == 403
+        assert filled.count("call:*") == 40
+        assert b'name="key"' not in client.get(self.KEYS_PAGE, {"q": "call:1"}).content
+
+
 class TestReport:
     def test_cleared__permissions(self, client, make_user, boss):
         """A report is for people who may clear, in caches they may see."""
@@ -421,7 +563,9 @@ class TestReport:
         assert "&lt;b&gt;x&lt;/b&gt;" in client.get(url).content.decode()
         assert client.get(f"{CLEAR}999999/").status_code == 404
 
-    @pytest.mark.parametrize("outcome", ["running", "ok", "partial", "failed", "refused"])
+    @pytest.mark.parametrize(
+        "outcome", ["waiting", "running", "ok", "partial", "stopped", "failed", "refused"]
+    )
     def test_cleared__outcomes(self, client, boss, page, outcome):
         """Every outcome has its words."""
         operation = CacheOperation.objects.create(

@@ -6,6 +6,8 @@ import json
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
 
+from django_callcache.models import CacheOperation
+
 COMMANDS = ("alerts", "clear", "doctor", "info", "keys", "monitor", "rules")
 
 
@@ -111,6 +113,7 @@ class TestMonitor:
         assert output(capsys, "monitor", interval=0.01, lines=1).startswith("reads/s 0.0  hits - (near -)")
 
 
+@pytest.mark.django_db
 class TestClear:
     @pytest.mark.parametrize(
         ("options", "deleted"),
@@ -177,17 +180,19 @@ class TestClear:
     def test_clear__interrupted(self, cache, capsys, monkeypatch):
         """Interrupted, it says how far it came, and the same command goes on with the rest."""
         backend = type(cache)
-        whole = backend.delete_pattern
 
-        def interrupted(self, glob, progress):
-            progress(whole(self, "call:1*"))
+        def interrupted(self, pattern, cursor):
+            self.delete_pattern("call:1*")
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(backend, "delete_pattern", interrupted)
-            with pytest.raises(CommandError, match="Interrupted after 11 keys; the same command goes on"):
+            patch.setattr(backend, "delete_step", interrupted)
+            with pytest.raises(CommandError, match="Interrupted after 0 keys; --operation"):
                 call_command("callcache_clear", prefix="call:", yes=True)
-        assert output(capsys, "clear", prefix="call:", yes=True) == "Deleted 19 keys.\n"
+        row = CacheOperation.objects.get()
+        assert row.outcome == "stopped"
+        assert output(capsys, "clear", operation=row.pk, yes=True) == "Deleted 19 keys.\n"
+        assert CacheOperation.objects.get().outcome == "ok"
 
     def test_clear__down(self, make_cache, start_redis):
         """With Redis down it fails, with code 1."""

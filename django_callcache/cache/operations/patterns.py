@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from django_callcache.cache import commands
 from django_callcache.cache.operations.base import OperationsBase, now
@@ -46,6 +45,39 @@ class PatternOperations(OperationsBase):
         """
         removed, fault = await self._delete_pattern(pattern, version, prefix, itersize, progress)
         return await self._dropped("pattern", (pattern,), removed, fault)
+
+    async def delete_step(self, pattern: str | None, cursor: int = 0) -> tuple[int, int]:
+        """Take one step of a deletion that the caller goes on with, pauses, or ends at any time.
+
+        Other processes hear of each step as of any deletion; `cache_invalidated` is sent with the last one.
+
+        Args:
+            pattern: As `delete_pattern` takes it; None for every value of this alias, whatever its version.
+            cursor: 0 to begin, afterwards what the step before returned. It means nothing to another server,
+                nor to the same one once it was restarted: then begin again, what was deleted is gone.
+
+        Returns:
+            Where to go on, 0 at the end, and how many keys this step has deleted.
+
+        Raises:
+            RedisFault: Redis failed, whatever ``ON_ERROR`` says. Nothing is remembered to be deleted later.
+        """
+        if pattern is None:
+            glob, group = self._value_keys.everything(), EVERY_GROUP
+        else:
+            glob, group = self._value_keys.pattern(pattern), self._value_keys.group_of_pattern(pattern)
+        try:
+            if not cursor:
+                await self._raise_fence(self._internal.fence(), group)
+            following, page = await self._look(glob, b"%d" % cursor, SCAN_COUNT)
+            removed = await self._unlink(page)
+        finally:
+            if self._runtime.near is not None:
+                self._runtime.near.empty()
+        if following == b"0" and cache_invalidated.receivers:
+            names = () if pattern is None else (pattern,)
+            await self._tell_all("pattern" if names else "clear", names, None)
+        return int(following), removed
 
     async def delete_prefix(
         self, prefix: str, version: int | None = None, progress: Callable[[int], object] | None = None
@@ -150,10 +182,9 @@ class PatternOperations(OperationsBase):
         """
         removed = 0
         try:
-            self._checked(await self._run_script(MOVE_FENCE, fence[:1], fence[1:], now()))
+            await self._raise_fence(*fence)
             async for page in self._scan(glob, itersize):
-                unlink = commands.of_keys(b"UNLINK", page)
-                removed += self._checked(await self._write(unlink, now(), *page))
+                removed += await self._unlink(page)
                 if progress is not None:
                     progress(removed)
         except RedisFault as fault:
@@ -167,15 +198,28 @@ class PatternOperations(OperationsBase):
 
     async def _scan(self, glob: bytes, itersize: int) -> AsyncIterator[list[bytes]]:
         """Pages of keys that match, never empty, internal keys left out."""
-        cursor: Any = b"0"
+        cursor = b"0"
         while True:
-            command = commands.command("SCAN", cursor, "MATCH", glob, "COUNT", itersize)
-            cursor, page = self._checked(await self._io.ask(command, now(), reads=True))
-            own = [key for key in dict.fromkeys(page) if not self._internal.is_internal(key)]
+            cursor, own = await self._look(glob, cursor, itersize)
             if own:
                 yield own
             if cursor == b"0":
                 return
+
+    async def _look(self, glob: bytes, cursor: bytes, itersize: int) -> tuple[bytes, list[bytes]]:
+        """Where to go on, and the keys of one step that match, internal ones left out."""
+        command = commands.command("SCAN", cursor, "MATCH", glob, "COUNT", itersize)
+        following, page = self._checked(await self._io.ask(command, now(), reads=True))
+        return following, [key for key in dict.fromkeys(page) if not self._internal.is_internal(key)]
+
+    async def _unlink(self, page: list[bytes]) -> int:
+        if not page:
+            return 0
+        unlink = commands.of_keys(b"UNLINK", page)
+        return int(self._checked(await self._write(unlink, now(), *page)))
+
+    async def _raise_fence(self, name: bytes, group: bytes) -> None:
+        self._checked(await self._run_script(MOVE_FENCE, (name,), (group,), now()))
 
 
 def _step(itersize: int | None) -> int:

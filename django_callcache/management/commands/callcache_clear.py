@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import getpass
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.cache import InvalidCacheBackendError
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+from tqdm import tqdm
 
 from django_callcache.cache import CallCache
-from django_callcache.cache.value_keys import escape_glob
+from django_callcache.clearing import Clearing, Outcome, Scope, Target, claim, reopen
 from django_callcache.exceptions import CallCacheError
 from django_callcache.live import FAULTS, masked
 from django_callcache.maintenance import cache_of
+from django_callcache.management.arguments import positive_count
+from django_callcache.models import PATTERN_LENGTH, CacheOperation
 
 
 class Command(BaseCommand):
@@ -22,9 +27,9 @@ class Command(BaseCommand):
     help = (
         "Delete cached copies of a prefix, a pattern, a tag, or all of a cache. Keys of other applications "
         "and internal keys stay; nothing is deleted in the remote store, and what waits for it is pushed all "
-        "the same. Keys are found by SCAN and deleted in small steps. Interrupted, it may be run again and "
-        "goes on with what is left. Exit codes: 0 done, 1 Redis failed or you said no, 2 wrong usage or "
-        "configuration."
+        "the same. Keys are found by SCAN and deleted in small steps. Every deletion leaves a row in the "
+        "admin's list of operations. Interrupted, it may be run again, or gone on with by --operation. "
+        "Exit codes: 0 done, 1 Redis failed, it was stopped or you said no, 2 wrong usage or configuration."
     )
     requires_system_checks = ()
 
@@ -38,7 +43,12 @@ class Command(BaseCommand):
         )
         what.add_argument("--tag", metavar="TAG", help="Entries written with this tag, in one command.")
         what.add_argument("--all", action="store_true", dest="everything", help="All keys of the cache.")
+        what.add_argument(
+            "--operation", type=positive_count, metavar="NUMBER",
+            help="Carry out a deletion that waits in the admin, or go on with one that ended early.",
+        )  # fmt: skip
         parser.add_argument("--alias", default="default", help="Cache alias (default: %(default)s).")
+        parser.add_argument("--reason", default="", metavar="TEXT", help="Why, for the list of operations.")
         parser.add_argument("--yes", action="store_true", help="Do not ask.")
         parser.add_argument("--dry-run", action="store_true", help="Only count.")
 
@@ -49,26 +59,41 @@ class Command(BaseCommand):
         pattern: str | None,
         tag: str | None,
         everything: bool,
+        operation: int | None,
         alias: str,
+        reason: str,
         yes: bool,
         dry_run: bool,
         **options: Any,
     ) -> None:
+        row = None if operation is None else _found(operation)
         try:
-            cache = cache_of(alias)
+            cache = cache_of(alias if row is None else row.alias)
         except (ImproperlyConfigured, InvalidCacheBackendError) as error:
             raise CommandError(str(error), returncode=2) from error
-        if prefix == "" or pattern == "" or tag == "":
-            raise CommandError("The text is empty; --all clears the whole cache.", returncode=2)
+        for text in (prefix, pattern, tag):
+            if text == "":
+                raise CommandError("The text is empty; --all clears the whole cache.", returncode=2)
+            if text is not None and len(text) > PATTERN_LENGTH:
+                raise CommandError(f"The text is longer than {PATTERN_LENGTH} characters.", returncode=2)
         try:
             cache.ask_redis(("PING",))  # a cache that degrades would find nothing
             if tag is not None:
                 self._drop_tag(cache, tag, yes=yes, dry_run=dry_run)
                 return
-            glob = escape_glob(prefix) + "*" if prefix is not None else pattern or "*"
-            self._clear(cache, glob, everything, yes=yes, dry_run=dry_run)
+            scope = Scope.ALIAS if everything else Scope.PATTERN if prefix is None else Scope.PREFIX
+            target = Target(alias, scope, prefix or pattern or "") if row is None else Target.of(row)
+            expected = cache.count(target.search or "*")
+            if dry_run:
+                self.stdout.write(f"{expected} keys would be deleted.")
+                return
+            self._ask(f"Delete {expected} keys of {target.alias}?", yes)
+            self._clear(cache, row or _begun(target, expected, reason))
         except (*FAULTS, CallCacheError) as fault:
             raise CommandError(f"Redis failed: {masked(fault)}", returncode=1) from fault
+        except DatabaseError as error:
+            message = f"The row of the operation cannot be written: {error}. Is the database there, migrated?"
+            raise CommandError(message, returncode=1) from error
 
     def _drop_tag(self, cache: CallCache, tag: str, *, yes: bool, dry_run: bool) -> None:
         if dry_run:
@@ -78,29 +103,30 @@ class Command(BaseCommand):
         used = cache.delete_tags(tag)
         self.stdout.write("Dropped." if used else "The tag is not in use.")
 
-    def _clear(self, cache: CallCache, glob: str, everything: bool, *, yes: bool, dry_run: bool) -> None:
-        expected = cache.count(glob)
-        if dry_run:
-            self.stdout.write(f"{expected} keys would be deleted.")
-            return
-        self._ask(f"Delete {expected} keys of {cache.alias}?", yes)
-        deleted = 0
-
-        def progress(number: int) -> None:
-            nonlocal deleted
-            deleted = number
-
+    def _clear(self, cache: CallCache, row: CacheOperation) -> None:
+        claimed = claim(row.pk, cache)
+        if claimed is None:
+            raise CommandError(f"Somebody else works on operation {row.pk}, or it has ended.", returncode=1)
         try:
-            if everything:
-                if not cache.clear(progress=progress):
-                    raise CommandError(f"Deleted {deleted} keys, then Redis failed.", returncode=1)
-            else:
-                deleted = cache.delete_pattern(glob, progress=progress)
-                cache.ask_redis(("PING",))  # a cache that degrades says nothing of a failure on the way
+            with tqdm(
+                total=row.expected, desc="deleting", unit="key", file=self.stderr, disable=None, leave=False
+            ) as bar:
+                claimed.run(progress=lambda row: bar.update(row.deleted - bar.n))
         except KeyboardInterrupt:
-            message = f"Interrupted after {deleted} keys; the same command goes on with the rest."
+            claimed.interrupt()
+            deleted = claimed.operation.deleted
+            message = f"Interrupted after {deleted} keys; --operation {row.pk} goes on with the rest."
             raise CommandError(message, returncode=1) from None
-        self.stdout.write(f"Deleted {deleted} keys.")
+        self._report(claimed)
+
+    def _report(self, claimed: Clearing) -> None:
+        row = claimed.operation
+        if row.outcome == Outcome.OK:
+            self.stdout.write(f"Deleted {row.deleted} keys.")
+        elif row.error:
+            raise CommandError(f"Deleted {row.deleted} keys, then Redis failed: {row.error}", returncode=1)
+        else:
+            raise CommandError(f"Deleted {row.deleted} keys, then it ended: {row.outcome}.", returncode=1)
 
     def _ask(self, question: str, yes: bool) -> None:
         if yes:
@@ -111,3 +137,34 @@ class Command(BaseCommand):
             raise CommandError("Nobody answers; --yes goes on without asking.", returncode=2) from None
         if answer.strip().lower() != "yes":
             raise CommandError("Nothing was deleted.", returncode=1)
+
+
+def _found(number: int) -> CacheOperation:
+    """The deletion of a number, ready to be claimed."""
+    row: CacheOperation | None = CacheOperation.objects.clearings().filter(pk=number).first()
+    if row is None:
+        raise CommandError(f"There is no deletion with the number {number}.", returncode=2)
+    if row.can_be_resumed:
+        reopen(row)
+    return row
+
+
+def _begun(target: Target, expected: int, reason: str) -> CacheOperation:
+    """The row of a deletion that this command begins, in the name of the account it runs under."""
+    return CacheOperation.objects.create(
+        username=_account(),
+        kind=CacheOperation.Kind.CLEAR,
+        scope=target.scope,
+        alias=target.alias,
+        pattern=target.text,
+        expected=expected,
+        reason=reason[:500],
+        outcome=Outcome.WAITING,
+    )
+
+
+def _account() -> str:
+    try:
+        return f"{getpass.getuser()} (manage.py)"
+    except (KeyError, OSError):  # no such account in a container without a passwd entry
+        return "manage.py"

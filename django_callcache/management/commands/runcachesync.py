@@ -36,7 +36,8 @@ class Command(BaseCommand):
 
     help = (
         "Run the loop behind the cache: turn counts into hourly statistics, sync with the remote store, "
-        "prune old rows. The first signal ends it after the batch at hand, the second at once. "
+        "delete what people asked to be cleared, prune old rows. "
+        "The first signal ends it after the batch at hand, the second at once. "
         "Exit codes: 0 done, 1 a pass failed, 2 wrong usage or configuration."
     )
     requires_system_checks = (Tags.caches,)
@@ -108,6 +109,7 @@ class Command(BaseCommand):
         )
         turns.may_go_on = lambda: not loop.is_stopping
         turns.wake = loop.wake
+        turns.is_last = once
         with logging_to_stderr(verbosity), closing(remote):
             went_well = self._run(loop, 1 if once else max_passes)
         if not went_well:

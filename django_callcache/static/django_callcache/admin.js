@@ -83,3 +83,30 @@
   });
   plan();
 })();
+
+/* Follows a deletion in the background; its page is whole without, and has a link that reloads it. */
+(() => {
+  const notice = document.getElementById("cc-progress");
+  if (!notice) return;
+  const EVERY = 2000;
+
+  const ask = async () => {
+    if (document.hidden) return plan();
+    try {
+      const answer = await fetch(notice.dataset.url, { cache: "no-store" });
+      if (!answer.ok) throw new Error(String(answer.status));
+      const facts = await answer.json();
+      const bar = document.getElementById("cc-share");
+      if (facts.outcome !== notice.dataset.outcome || !bar) return location.reload();
+      bar.value = facts.percent;
+      document.getElementById("cc-percent").textContent = facts.percent;
+      document.getElementById("cc-deleted").textContent = facts.deleted;
+    } catch {
+      /* the next time */
+    }
+    plan();
+  };
+
+  const plan = () => setTimeout(ask, EVERY);
+  plan();
+})();

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.apps import apps
 
 from django_callcache.models import CacheOperation
+
+CHANGE = 2
+"""``django.contrib.admin.models.CHANGE``, which cannot be imported where the admin is not installed."""
 
 logger = logging.getLogger("callcache.audit")
 
@@ -17,16 +20,23 @@ def begin(user: Any, **facts: Any) -> CacheOperation:
     return CacheOperation.objects.create(user=user, username=user.get_username(), **facts)
 
 
-def end(operation: CacheOperation, user: Any, outcome: str, **facts: Any) -> None:
+def end(operation: CacheOperation, outcome: str, **facts: Any) -> None:
     """Write how an attempt ended, in all three places."""
     operation.finish(CacheOperation.Outcome(outcome), **facts)
-    LogEntry.objects.log_actions(
-        user_id=user.pk,
-        queryset=[operation],
-        action_flag=CHANGE,
-        change_message=f"{operation.get_outcome_display()}, {operation.deleted}",
-        single_object=True,
-    )
+    tell(operation)
+
+
+def tell(operation: CacheOperation) -> None:
+    """Write an entry in the admin's log, where the admin is installed and knows the person; and a line."""
+    if operation.user_id is not None and apps.is_installed("django.contrib.admin"):
+        log_entry: Any = apps.get_model("admin", "LogEntry")
+        log_entry.objects.log_actions(
+            user_id=operation.user_id,
+            queryset=[operation],
+            action_flag=CHANGE,
+            change_message=f"{operation.get_outcome_display()}, {operation.deleted}",
+            single_object=True,
+        )
     logger.info(
         "operation=%s outcome=%s user=%r alias=%r scope=%s pattern=%r deleted=%s error=%s reason=%r",
         operation.kind,
