@@ -111,6 +111,10 @@ class WrongEnvironment(RemoteRefused):
     """The Redis database or the namespace belongs to another environment; nothing was read or written."""
 
 
+class RedisEmptied(SyncError):
+    """Redis has lost what it held, and keys were written since: a person says whose values stay."""
+
+
 class RemoteRejected(SyncError):
     """The remote store refuses a row for its data; other rows are not concerned."""
 

@@ -70,6 +70,11 @@ class LiveFacts:
         return bool(self.version)
 
     @property
+    def is_paused(self) -> bool:
+        """Whether this Redis has lost what it held, so that nothing is pushed from it."""
+        return self.backlog is not None and bool(self.totals.get("emptied"))
+
+    @property
     def may_lose_writes(self) -> bool:
         """Whether what waits for the remote store would be lost with memory or power, where something is."""
         if self.backlog is None or not self.knows_server:

@@ -25,6 +25,7 @@ from django_callcache.models import (
 )
 from django_callcache.outbox.stat_buckets import StatBuckets
 from django_callcache.replication import requests
+from django_callcache.replication.losses import AfterLoss, is_paused
 from django_callcache.replication.passes import sync
 from django_callcache.replication.remotes import open_remote
 from django_callcache.stats.collect import Collected, collect
@@ -50,6 +51,8 @@ class Report:
     sync: SyncReport | None = None
     pruned: int = 0
     """Rows that left the database."""
+    is_paused: bool = False
+    """Whether Redis has lost what it held, so that nothing is pushed until a person has decided."""
     errors: list[Exception] = field(default_factory=list)
     """What went wrong; one step that fails keeps no other from its turn."""
 
@@ -69,6 +72,7 @@ def run_once(
     prefix: str | None = None,
     verify: bool = False,
     take_over: bool = False,
+    after_loss: AfterLoss = "",
 ) -> Report:
     """Collect statistics, restore dictionaries, sync with the remote store, and prune old rows.
 
@@ -79,6 +83,7 @@ def run_once(
         prefix: Push no other keys than those that begin with it.
         verify: Compare both sides wholly, and push again what the remote store has lost.
         take_over: Make Redis and the namespace this environment's, whoever had them.
+        after_loss: What a person decided after Redis had lost its data.
 
     Returns:
         What was done, errors included; or who else is at it.
@@ -107,6 +112,7 @@ def run_once(
                 prefix=prefix,
                 verify=verify,
                 take_over=take_over,
+                after_loss=after_loss,
             )
         with _noted(report, "prune"):
             report.pruned = _prune()
@@ -145,6 +151,7 @@ def totals_of(report: Report, now: float) -> tuple[dict[str, int], dict[str, flo
     if report.outcome != "none":
         refused = any(isinstance(error, RemoteRefused) for error in report.errors)
         moments["refused"] = float(refused)
+        moments["emptied"] = float(report.is_paused)
         grown[f"passes_{report.outcome}"] = 1
     if report.sync is not None:
         for name in ("pushed", "pulled", "conflicts", "rejected"):
@@ -169,6 +176,7 @@ def _sync(
         report.sync = sync(cache, remote, may_go_on, **how)
         _collect_garbage(cache, remote)
     finally:
+        report.is_paused = is_paused(cache)
         if opened is not None:
             opened.close()
     if report.sync.error is not None:

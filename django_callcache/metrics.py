@@ -116,6 +116,11 @@ SYNC_GAUGES: tuple[Gauge, ...] = (
         lambda live: live.totals.get("synced_at"),
     ),
     (
+        "callcache_sync_paused",
+        "Whether nothing is pushed since Redis has lost what it held (1) or not (0).",
+        lambda live: float(live.is_paused),
+    ),
+    (
         "callcache_sync_refused",
         "Whether the remote store refused us in the last pass (1) or not (0).",
         lambda live: live.totals.get("refused", 0),

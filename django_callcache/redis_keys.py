@@ -144,6 +144,10 @@ class RedisKeys:
         """String: the id of this Redis in the eyes of the remote store."""
         return self._sync + b"origin"
 
+    def epoch(self) -> bytes:
+        """String: drawn by the first pass; where it is missing, this Redis has lost what it held."""
+        return self._sync + b"epoch"
+
     def cursor(self, namespace: str) -> bytes:
         """Hash: how far the remote changes of a namespace were pulled."""
         return self._sync + b"cursor:" + namespace.encode()

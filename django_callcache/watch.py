@@ -145,6 +145,7 @@ def sync_signals(cache: CallCache, live: LiveFacts, settings: Settings) -> Value
     }
     since = live.totals.get("synced_at") or live.oldest_at
     values["sync_age_seconds"] = late(live, since, sync.interval) if live.backlog and sync.remote else None
+    values["redis_emptied"] = float(live.is_paused)
     values["sync_refused"] = float(live.totals.get("refused", 0))
     hour_ago = datetime.datetime.fromtimestamp(live.now, datetime.UTC) - datetime.timedelta(hours=1)
     runs = SyncRun.objects.for_alias(cache.alias).since(hour_ago)

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from django_callcache.cache import CallCache
 from django_callcache.live import masked
+from django_callcache.replication.losses import is_paused
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "server": ("redis_version", "redis_mode", "role", "uptime_in_seconds", "os", "tcp_port"),
@@ -94,14 +95,14 @@ def server_of(cache: CallCache, *, synced: bool) -> Server:
     return Server(
         "Valkey" if "valkey_version" in info else "Redis",
         tuple(group for group in groups if group.fields),
-        tuple(_advice(info, synced=synced)),
+        tuple(_advice(info, synced=synced, is_paused=synced and is_paused(cache))),
         slow,
         fault,
         client.dbsize(),
     )
 
 
-def _advice(info: Mapping[str, Any], *, synced: bool) -> Iterator[str]:
+def _advice(info: Mapping[str, Any], *, synced: bool, is_paused: bool) -> Iterator[str]:
     limit, policy = int(info.get("maxmemory", 0)), str(info.get("maxmemory_policy", ""))
     if not limit:
         yield "no_limit"
@@ -109,6 +110,8 @@ def _advice(info: Mapping[str, Any], *, synced: bool) -> Iterator[str]:
         yield "noeviction"
     if synced and limit and policy.startswith("allkeys"):
         yield "evicts_unsynced"
+    if is_paused:
+        yield "emptied"
     if synced and not info.get("aof_enabled"):
         yield "no_log"
     if int(info.get("evicted_keys", 0)):

@@ -68,6 +68,7 @@ EXPRESSIONS = {
     "backlog-full": f"{_worst('callcache_outbox_share')} > $threshold",
     "sync-rejected": f"{_worst('increase(callcache_sync_rejected_total[1h])')} > $threshold",
     "durability-at-risk": f"{_worst('callcache_durability_at_risk')} > $threshold",
+    "redis-emptied": f"{_worst('callcache_sync_paused')} > $threshold",
     "sync-refused": f"{_worst('callcache_sync_refused')} > $threshold",
 }
 """What Prometheus looks at, by the name of the rule."""

@@ -238,6 +238,11 @@ class CallCache(LockingCache, RedisCache):
         return self._runtime.options
 
     @property
+    def address(self) -> str:
+        """Server and database, as messages name them: without a password."""
+        return self._runtime.address
+
+    @property
     def redis_keys(self) -> RedisKeys:
         """Names of the internal keys."""
         return self._runtime.redis_keys

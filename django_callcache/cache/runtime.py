@@ -145,6 +145,11 @@ class Runtime:
             self._async_io[loop] = io
         return io
 
+    @property
+    def address(self) -> str:
+        """Server and database."""
+        return f"{self.server}/{self._server.pool.connection_kwargs.get('db') or 0}"
+
     def listen(self) -> None:
         """Let the near cache hear of changes; from the link's first confirmation on it keeps copies."""
         if self.watch is not None:

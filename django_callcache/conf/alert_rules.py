@@ -151,6 +151,13 @@ SHIPPED = (
         summary="Entries wait, and no sync pass has succeeded for long.",
     ),
     AlertRule(
+        name="redis-emptied",
+        signal="redis_emptied",
+        after=0,
+        severity="critical",
+        summary="Redis has lost what it held: nothing is pushed until a person has decided.",
+    ),
+    AlertRule(
         name="sync-refused",
         signal="sync_refused",
         after=0,

@@ -73,6 +73,17 @@ def _unreachable(facts: Facts) -> Iterator[Finding]:
     )
 
 
+def _emptied(facts: Facts) -> Iterator[Finding]:
+    if facts.live.is_paused:
+        yield Finding(
+            name="redis-emptied",
+            level="error",
+            evidence={"waiting": facts.live.backlog},
+            cause="Redis has lost what it held; nothing is pushed, lest the remote store loses it too.",
+            cure="See why; then `manage.py runcachesync --once --after-loss restore`, or `go-on`.",
+        )
+
+
 def _remote(facts: Facts) -> Iterator[Finding]:
     if facts.is_remote_refusing or facts.last_failure == "RemoteRefused":
         yield Finding(
@@ -82,7 +93,7 @@ def _remote(facts: Facts) -> Iterator[Finding]:
             cause="The remote store refuses the key, its permissions or the schema.",
             cure="Give runcachesync the right SUPABASE_KEY; run what `manage.py callcache_sql` prints.",
         )
-    elif facts.remote_fault or facts.last_failure:
+    elif facts.remote_fault or facts.last_failure not in ("", "RedisEmptied"):
         yield Finding(
             name="sync-fails",
             level="error",
@@ -304,6 +315,7 @@ def _reads_once(each: PrefixFacts) -> bool:
 
 
 _JUDGES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+    _emptied,
     _remote,
     _eviction,
     _slow_commands,

@@ -17,6 +17,7 @@ from django_callcache.cache import CallCache
 from django_callcache.clearing import Clearing, are_asked_for, next_of
 from django_callcache.live import FAULTS
 from django_callcache.maintenance import Report, cache_of, run_once
+from django_callcache.replication.losses import AfterLoss
 from django_callcache.replication.requests import is_asked_for
 from django_callcache.sync.leader import Heartbeat
 from django_callcache.sync.remote import RemoteStore
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 ALWAYS_TOLD = ("pushed", "deleted", "pulled", "conflicts", "rejected", "unknown", "backlog")
 TOLD_IF_ANY = (
     "kept_local", "took_remote", "merged", "parked", "refused", "unreadable",
-    "remarked", "forgotten", "resets",
+    "remarked", "forgotten", "resets", "held",
 )  # fmt: skip
 """What a line says of a pass."""
 
@@ -48,6 +49,7 @@ class Turns:
         prefix: Push no other keys than those that begin with it.
         verify: Compare both sides wholly, and push again what the remote store has lost.
         take_over: Make Redis and the namespace this environment's, whoever had them.
+        after_loss: What a person decided after Redis had lost its data.
 
     Raises:
         ImproperlyConfigured: There is no alias to work for, or one is not ours.
@@ -62,6 +64,7 @@ class Turns:
         prefix: str | None = None,
         verify: bool = False,
         take_over: bool = False,
+        after_loss: AfterLoss = "",
     ) -> None:
         if not aliases:
             raise ImproperlyConfigured("CACHES has no django_callcache.cache.CallCache to work for")
@@ -70,7 +73,12 @@ class Turns:
         """Whether nobody comes back after this turn: what is to be cleared is cleared in it."""
         self.wake: Callable[[], object] = lambda: None
         """Called when somebody asks for a pass."""
-        self._how: dict[str, Any] = {"prefix": prefix, "verify": verify, "take_over": take_over}
+        self._how: dict[str, Any] = {
+            "prefix": prefix,
+            "verify": verify,
+            "take_over": take_over,
+            "after_loss": after_loss,
+        }
         self._caches = {alias: cache_of(alias) for alias in aliases}
         self._remote = remote
         self._schema_is_known = remote is None

@@ -394,6 +394,58 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="SyncedRedis",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("alias", models.CharField(max_length=100, verbose_name="cache alias")),
+                (
+                    "server",
+                    models.CharField(
+                        help_text="Address and database.", max_length=300, verbose_name="server"
+                    ),
+                ),
+                (
+                    "epoch",
+                    models.CharField(help_text="As it stands in Redis.", max_length=32, verbose_name="mark"),
+                ),
+                (
+                    "marked_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="marked at"),
+                ),
+                (
+                    "emptied_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="Since when pushes pause.",
+                        null=True,
+                        verbose_name="found empty at",
+                    ),
+                ),
+                (
+                    "held",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Remote rows that met a key written since.",
+                        verbose_name="rows held back",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "synced Redis",
+                "verbose_name_plural": "synced Redis servers",
+                "ordering": ("alias", "server"),
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(fields=("alias", "server"), name="callcache_redis_unique")
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="SyncRejection",
             fields=[
                 (

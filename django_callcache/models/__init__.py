@@ -18,6 +18,7 @@ from django_callcache.models.operations import (
 )
 from django_callcache.models.statistics import COUNTERS, PREFIX_LENGTH, CacheStat, CacheStatQuerySet
 from django_callcache.models.sync import KEY_LENGTH, SyncConflict, SyncRejection, SyncRun
+from django_callcache.models.synced_redis import SyncedRedis
 
 __all__ = [
     "COUNTERS",
@@ -39,4 +40,5 @@ __all__ = [
     "SyncConflict",
     "SyncRejection",
     "SyncRun",
+    "SyncedRedis",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
 import time
@@ -9,11 +10,19 @@ from collections.abc import Callable
 
 from django_callcache.cache.backend import CallCache
 from django_callcache.conf import get_settings
+from django_callcache.exceptions import WrongEnvironment
 from django_callcache.models import SyncRun
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.replica import Replica
-from django_callcache.replication.environments import ensure_own
+from django_callcache.replication.environments import ensure_own, ensure_own_redis
 from django_callcache.replication.keeper import ModelKeeper
+from django_callcache.replication.losses import (
+    AfterLoss,
+    begin_anew,
+    forget_held,
+    has_lost_data,
+    still_lost,
+)
 from django_callcache.replication.remotes import namespace_of
 from django_callcache.replication.values import CacheValues
 from django_callcache.signals import cache_synced
@@ -40,17 +49,52 @@ def sync(
     prefix: str | None = None,
     verify: bool = False,
     take_over: bool = False,
+    after_loss: AfterLoss = "",
 ) -> SyncReport:
-    """Run a pass, store its report, and announce it.
+    """Run a pass, store its report, and announce it; after a loss of Redis, first one that only pulls.
 
     Raises:
         redis.RedisError: The outbox cannot be read.
     """
+    one = make_pass(cache, remote, may_go_on)
+
+    def prepare() -> None:
+        ensure_own(cache, remote, take_over=take_over)
+        if take_over or after_loss == "go-on":
+            begin_anew(cache)
+
+    if not _is_lost(cache, take_over) or take_over or after_loss == "go-on":
+        return _reported(cache, lambda: one.run(prepare, prefix=prefix, verify=verify))
+    report = _reported(cache, lambda: _restored(cache, one, prepare, give_up=after_loss == "restore"))
+    if report.error is not None or _is_lost(cache, take_over):
+        return report
+    return _reported(cache, lambda: one.run(prepare, prefix=prefix, verify=verify))
+
+
+def _is_lost(cache: CallCache, take_over: bool) -> bool:
+    """Tell whether this environment's Redis has lost its data; that it is another's, the pass will say."""
+    try:
+        ensure_own_redis(cache, take_over=take_over)
+    except WrongEnvironment:
+        return False
+    return has_lost_data(cache)
+
+
+def _restored(cache: CallCache, one: SyncPass, prepare: Callable[[], object], *, give_up: bool) -> SyncReport:
+    """Pull after a loss; the report says so where a person has to decide what is to be pushed."""
+    if give_up:
+        forget_held(cache)
+    report = one.restore(prepare, give_up=give_up)
+    if report.error is None:
+        report = dataclasses.replace(report, error=still_lost(cache, report.held))
+    return report
+
+
+def _reported(cache: CallCache, work: Callable[[], SyncReport]) -> SyncReport:
     run = SyncRun(alias=cache.alias, outcome=SyncRun.Outcome.FAILED)
     began = time.monotonic()
     try:
-        one = make_pass(cache, remote, may_go_on)
-        report = one.run(lambda: ensure_own(cache, remote, take_over=take_over), prefix=prefix, verify=verify)
+        report = work()
     except Exception as error:
         _store(run, error, time.monotonic() - began)
         raise

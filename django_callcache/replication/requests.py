@@ -11,6 +11,7 @@ from typing import Any
 
 from django_callcache.cache.backend import CallCache
 from django_callcache.exceptions import (
+    RedisEmptied,
     RemoteRefused,
     RemoteRejected,
     RemoteUnavailable,
@@ -20,7 +21,10 @@ from django_callcache.exceptions import (
 from django_callcache.sync.sync_pass import SyncReport
 
 TOLD = tuple(field.name for field in dataclasses.fields(SyncReport) if field.name != "error")
-KINDS = {kind.__name__: kind for kind in (RemoteRefused, RemoteRejected, RemoteUnavailable, WrongEnvironment)}
+KINDS = {
+    kind.__name__: kind
+    for kind in (RedisEmptied, RemoteRefused, RemoteRejected, RemoteUnavailable, WrongEnvironment)
+}
 """Errors that end a pass."""
 
 

@@ -115,6 +115,11 @@ class Conflicts:
         self._count("kept_local" if winner == "local" else "took_remote")
         return self._kept(entry, row, trust, winner)
 
+    def give_up(self, entry: DirtyEntry, row: HeldRow, *, trust: Trust = "") -> None:
+        """Take the remote row, whatever the strategy says."""
+        self._kept(entry, row, trust, "remote")
+        self._count("took_remote")
+
     def _kept(self, entry: DirtyEntry, row: HeldRow, trust: Trust, winner: str) -> DirtyEntry | None:
         version = row.remote_version or 0
         if winner == "local":

@@ -20,9 +20,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from django_callcache.exceptions import RemoteUnavailable
 from django_callcache.failpoints import reach
+from django_callcache.outbox.dirty import DirtyEntry
 from django_callcache.outbox.dirty_scripts import TOMBSTONE_MS
 from django_callcache.outbox.replica import Applied, Cursor, Replica, SyncedKey, Trust
 from django_callcache.sync.conflicts import Conflicts, Keeper, write_of
@@ -35,6 +37,8 @@ MAX_RESETS = 2
 """How often one pull begins again: a store that asks for it more often is out of order."""
 
 Placed = tuple[HeldRow, Place]
+Dirty = Literal["settled", "held", "given up"]
+"""What becomes of a key that is dirty: its strategy decides, nobody does for now, or the remote row stays."""
 
 
 class Pull:
@@ -70,19 +74,24 @@ class Pull:
         self._namespace = namespace
         self._batch = batch
         self._may_go_on = may_go_on
+        self._dirty: Dirty = "settled"
         self.counts = Counter[str]()
         """What was done, by the names in ``SyncReport``."""
 
-    def run(self, *, verify: bool = False, pushed: Iterable[Span] = ()) -> None:
+    def run(
+        self, *, verify: bool = False, pushed: Iterable[Span] = (), dirty: Dirty = "settled"
+    ) -> None:
         """Pull until nothing more has changed.
 
         Args:
             verify: Compare everything, whatever the cursor says.
             pushed: What this Redis has pushed and acknowledged since the last pull.
+            dirty: What becomes of keys that were written here too.
 
         Raises:
             SyncError: The remote store fails, or refuses us.
         """
+        self._dirty = dirty
         cursor = _past(self._replica.cursor(self._namespace), pushed)
         if verify and cursor is not None:
             cursor = self._begin_anew(cursor.epoch, "verify")
@@ -147,13 +156,21 @@ class Pull:
         if applied.outcome == "taken":
             self.counts["pulled"] += 1
         elif applied.outcome == "dirty" and applied.entry is not None:
-            self._conflicts.settle(applied.entry, row, trust=trust)
+            self._meet(applied.entry, row, trust)
         elif applied.outcome == "parked":
             self._keeper.keep_conflict(place, None, row)
         elif applied.outcome == "lost":
             key = next(self._replica.read([place.redis_key]), None)
             if key is not None:
                 self._push_again(key, place, row.remote_version or 0)
+
+    def _meet(self, entry: DirtyEntry, row: HeldRow, trust: Trust) -> None:
+        if self._dirty == "settled":
+            self._conflicts.settle(entry, row, trust=trust)
+        elif self._dirty == "held":
+            self.counts["held"] += 1
+        else:
+            self._conflicts.give_up(entry, row, trust=trust)
 
     def _end(self, cursor: Cursor) -> None:
         """After everything was pulled anew: see to the keys that the remote store does not have."""

@@ -15,7 +15,7 @@ from django_callcache.exceptions import SyncError
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.replica import Replica
 from django_callcache.sync.conflicts import Conflicts, Keeper
-from django_callcache.sync.pull import Pull
+from django_callcache.sync.pull import Dirty, Pull
 from django_callcache.sync.push import Bounds, Push
 from django_callcache.sync.remote import RemoteStore
 from django_callcache.sync.rows import Values
@@ -56,6 +56,8 @@ class SyncReport:
     """Keys that were dropped, since the remote store does not have them any more."""
     resets: int = 0
     """How often everything was pulled anew."""
+    held: int = 0
+    """Rows that met a key written since Redis had lost what it held; a person says which of the two stays."""
     unknown: int = 0
     """Entries of another release, or of a dictionary that is not known; they wait."""
     backlog: int = 0
@@ -138,6 +140,29 @@ class SyncPass:
         Raises:
             redis.RedisError: The outbox cannot be read.
         """
+        return self._done(lambda push, pull: self._both_ways(push, pull, prefix, verify), prepare)
+
+    def restore(self, prepare: Callable[[], object] = lambda: None, *, give_up: bool = False) -> SyncReport:
+        """Pull and push nothing, after Redis has lost what it held.
+
+        Args:
+            prepare: As for `run`.
+            give_up: Pull all of it, and take it also where a key was written here before it was pulled.
+                Left out, such keys are counted as ``held`` and wait.
+
+        Raises:
+            redis.RedisError: The outbox cannot be read.
+        """
+        dirty: Dirty = "given up" if give_up else "held"
+        return self._done(lambda _, pull: pull.run(verify=give_up, dirty=dirty), prepare)
+
+    def _both_ways(self, push: Push, pull: Pull, prefix: str | None, verify: bool) -> None:
+        push.run(prefix)
+        pull.run(verify=verify, pushed=push.spans)
+        if pull.counts["remarked"]:
+            push.run()
+
+    def _done(self, work: Callable[[Push, Pull], object], prepare: Callable[[], object]) -> SyncReport:
         started_at, began = time.time(), self._clock()
         error, counts = None, Counter[str]()
         origin = self._outbox.origin()
@@ -152,10 +177,7 @@ class SyncPass:
         )  # fmt: skip
         try:
             prepare()
-            push.run(prefix)
-            pull.run(verify=verify, pushed=push.spans)
-            if pull.counts["remarked"]:
-                push.run()
+            work(push, pull)
         except SyncError as fault:
             error = fault
         for part in (push, pull, conflicts):

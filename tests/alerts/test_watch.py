@@ -96,13 +96,16 @@ class TestSignals:
         assert values["sync_age_seconds"] is values["outbox_age_seconds"] is None
         cache.set("call:1", 1)
         hour_ago = redis_client.time()[0] - 3600
-        StatBuckets(redis_client, cache.redis_keys).note({}, {"synced_at": hour_ago, "refused": 1})
+        StatBuckets(redis_client, cache.redis_keys).note(
+            {}, {"synced_at": hour_ago, "refused": 1, "emptied": 1}
+        )
         now = datetime.datetime.now(datetime.UTC)
         SyncRun.objects.create(alias="default", started_at=now, rejected=3)
         values = signals_of(cache)
         assert 3600 - 300 <= values["sync_age_seconds"] < 3600
         assert values["outbox_age_seconds"] == 0
         assert 0 < values["outbox_share"] < 0.001
+        assert values["redis_emptied"] == 1
         assert (values["sync_refused"], values["rejected"], values["durability_at_risk"]) == (1, 3, 1)
 
 

@@ -93,6 +93,10 @@ CASES = {
             series("callcache_outbox_entries", "0x120"),
         ],
     ),
+    "redis-emptied": (
+        [series("callcache_sync_paused", "1x120")],
+        [series("callcache_sync_paused", "0x120")],
+    ),
     "sync-refused": (
         [series("callcache_sync_refused", "1x120")],
         [series("callcache_sync_refused", "0x120")],

@@ -21,6 +21,7 @@ from django_callcache.loop import Loop, StopNow
 from django_callcache.maintenance import cache_of, own_aliases
 from django_callcache.management.arguments import positive_count, positive_seconds
 from django_callcache.management.turns import Turns
+from django_callcache.replication.losses import AfterLoss
 from django_callcache.replication.preview import preview
 from django_callcache.replication.remotes import open_remote
 from django_callcache.sync.remote import RemoteStore
@@ -72,6 +73,11 @@ class Command(BaseCommand):
             help="With --once: make the Redis database and the namespace this environment's.",
         )  # fmt: skip
         parser.add_argument(
+            "--after-loss", choices=("restore", "go-on"), default="",
+            help="With --once, where Redis had lost its data and keys were written since: take the remote "
+            "store's rows for these keys too, or go on and let the strategy of their prefixes decide.",
+        )  # fmt: skip
+        parser.add_argument(
             "--json", action="store_true", dest="as_json", help="Print a line of JSON a pass."
         )
 
@@ -87,12 +93,20 @@ class Command(BaseCommand):
         dry_run: bool,
         verify: bool,
         take_over: bool,
+        after_loss: AfterLoss,
         verbosity: int,
         **options: Any,
     ) -> None:
-        how: dict[str, Any] = {"prefix": prefix, "verify": verify, "take_over": take_over}
-        if not once and (dry_run or any(value not in (None, False) for value in how.values())):
-            raise CommandError("--prefix, --dry-run, --verify and --take-over go with --once.", returncode=2)
+        how: dict[str, Any] = {
+            "prefix": prefix,
+            "verify": verify,
+            "take_over": take_over,
+            "after_loss": after_loss,
+        }
+        if not once and (dry_run or any(how.values())):
+            raise CommandError(
+                "--prefix, --dry-run, --verify, --take-over and --after-loss go with --once.", returncode=2
+            )
         try:
             settings = get_settings().sync
             remote = open_remote(settings)
