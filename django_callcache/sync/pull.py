@@ -78,9 +78,7 @@ class Pull:
         self.counts = Counter[str]()
         """What was done, by the names in ``SyncReport``."""
 
-    def run(
-        self, *, verify: bool = False, pushed: Iterable[Span] = (), dirty: Dirty = "settled"
-    ) -> None:
+    def run(self, *, verify: bool = False, pushed: Iterable[Span] = (), dirty: Dirty = "settled") -> None:
         """Pull until nothing more has changed.
 
         Args:
