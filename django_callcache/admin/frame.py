@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import django
+from django.conf import settings
 from django.contrib.admin.sites import AdminSite
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext
+from django.views.decorators.http import require_safe
 
 from django_callcache.admin.access import CLEARING, Power, is_read_only, may
 from django_callcache.models import CacheOperation, CacheStat, Dashboard, SyncRun
@@ -44,8 +47,18 @@ class Pages:
         """The addresses of its pages."""
         raise NotImplementedError
 
-    def page(self, route: str, view: Callable[..., HttpResponse], address: str) -> URLPattern:
-        """Route to one of them through the site's login."""
+    def page(
+        self, route: str, view: Callable[..., HttpResponse], address: str, *, only_shows: bool = False
+    ) -> URLPattern:
+        """Route to one of them through the site's login.
+
+        Args:
+            route: Below the overview.
+            view: Its method.
+            address: Name of the address, as links have it.
+            only_shows: Whether a POST is answered by 405 without asking the view.
+        """
+        view = require_safe(view) if only_shows else view
         return path(route, self.site.admin_view(view), name=address.removeprefix("admin:"))
 
 
@@ -75,7 +88,22 @@ def frame(site: AdminSite, request: HttpRequest, *, title: Promise, address: str
         "is_read_only": is_read_only(),
         "may_clear": may_clear(request.user),
         "breadcrumbs_are_a_list": django.VERSION >= (6, 1),
+        "language": spoken_language(),
     }
+
+
+class Language(NamedTuple):
+    """What the pages are written in."""
+
+    code: str
+    direction: str
+
+
+def spoken_language() -> Language:
+    """Return the language of the request, or English where nobody has translated the pages to it."""
+    code = pgettext("the code of this language, such as es", "en")
+    is_bidi = code.partition("-")[0] in settings.LANGUAGES_BIDI
+    return Language(code, "rtl" if is_bidi else "ltr")
 
 
 def tabs(site: AdminSite, user: Any, address: str) -> list[Tab]:

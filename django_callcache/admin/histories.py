@@ -212,7 +212,7 @@ class CacheAlertAdmin(ReadOnly):
         "resolved_at",
         "flaps",
     )
-    list_filter = ("alias", "state", "severity", "rule")
+    list_filter = (AliasFilter, "state", "severity", "rule")
     ordering = ("-began_at",)
     fields = (
         "alias",

@@ -30,7 +30,7 @@ class KeyPages(Pages):
 
     def urls(self) -> list[URLPattern]:
         return [
-            self.page("keys/", self.keys, KEYS),
+            self.page("keys/", self.keys, KEYS, only_shows=True),
             self.page("key/", self.key, KEY),
         ]
 

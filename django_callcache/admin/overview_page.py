@@ -29,8 +29,8 @@ class OverviewPage(Pages):
 
     def urls(self) -> list[URLPattern]:
         return [
-            self.page("", self.overview, OVERVIEW),
-            self.page("figures/", self.figures, FIGURES),
+            self.page("", self.overview, OVERVIEW, only_shows=True),
+            self.page("figures/", self.figures, FIGURES, only_shows=True),
         ]
 
     def overview(self, request: HttpRequest) -> HttpResponse:

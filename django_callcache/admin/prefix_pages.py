@@ -23,8 +23,8 @@ class PrefixPages(Pages):
 
     def urls(self) -> list[URLPattern]:
         return [
-            self.page("prefixes/", self.prefixes, PREFIXES),
-            self.page("prefix/", self.prefix, PREFIX),
+            self.page("prefixes/", self.prefixes, PREFIXES, only_shows=True),
+            self.page("prefix/", self.prefix, PREFIX, only_shows=True),
         ]
 
     def prefixes(self, request: HttpRequest) -> HttpResponse:

@@ -18,7 +18,7 @@ class ServerPage(Pages):
     """What the server says of itself, and what to make of it."""
 
     def urls(self) -> list[URLPattern]:
-        return [self.page("server/", self.server, SERVER)]
+        return [self.page("server/", self.server, SERVER, only_shows=True)]
 
     def server(self, request: HttpRequest) -> HttpResponse:
         """Show it."""
