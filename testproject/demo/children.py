@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -45,20 +45,24 @@ class Child:
 
 
 @contextmanager
-def run_site(directory: Path, *, port: int, processes: int) -> Iterator[tuple[Child, int]]:
+def run_site(
+    directory: Path, *, port: int, processes: int, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[Child, int]]:
     """Serve the sample project; yield the child and its port once it answers.
 
     Args:
         directory: Where its log goes.
         port: TCP port, or 0 for any that is free.
         processes: How many processes answer requests.
+        environment: Of the processes; this process's own by default.
     """
     port = port or free_port()
     # Else the site of somebody else would answer in place of ours.
     ensure_free(port)
     arguments = ["--bind", f"{LOOPBACK}:{port}", "--workers", str(processes), "--threads", str(THREADS)]
     quiet = ["--log-level", "warning", "--no-control-socket"]
-    site = _start("site", ["-m", "gunicorn", "testproject.wsgi:application", *arguments, *quiet], directory)
+    command = ["-m", "gunicorn", "testproject.wsgi:application", *arguments, *quiet]
+    site = _start("site", command, directory, environment)
     try:
         wait_until_ready(site.process, lambda: _answers(port), log=site.log)
         yield site, port
@@ -67,21 +71,25 @@ def run_site(directory: Path, *, port: int, processes: int) -> Iterator[tuple[Ch
 
 
 @contextmanager
-def run_sync_loop(directory: Path, *, interval: float) -> Iterator[Child]:
+def run_sync_loop(
+    directory: Path, *, interval: float, environment: Mapping[str, str] | None = None
+) -> Iterator[Child]:
     """Run ``manage.py runcachesync``."""
-    loop = _start("sync loop", ["manage.py", "runcachesync", "--interval", f"{interval:g}"], directory)
+    command = ["manage.py", "runcachesync", "--interval", f"{interval:g}"]
+    loop = _start("sync loop", command, directory, environment)
     try:
         yield loop
     finally:
         loop.stop()
 
 
-def _start(name: str, arguments: list[str], directory: Path) -> Child:
+def _start(name: str, arguments: list[str], directory: Path, environment: Mapping[str, str] | None) -> Child:
     log = directory / f"{name.replace(' ', '-')}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=settings.BASE_DIR,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -92,8 +100,7 @@ def _start(name: str, arguments: list[str], directory: Path) -> Child:
 
 
 def _answers(port: int) -> bool:
-    connection = HTTPConnection(LOOPBACK, port, timeout=10)
-    with suppress(OSError, HTTPException):
+    with suppress(OSError, HTTPException), closing(HTTPConnection(LOOPBACK, port, timeout=10)) as connection:
         connection.request("GET", "/admin/login/")
         return connection.getresponse().status == 200
     return False
