@@ -15,6 +15,7 @@ from django.core.cache import caches
 from django.db import connections
 
 from django_callcache.cache import CallCache
+from django_callcache.doctor import diagnose, examine
 from django_callcache.models import CacheStat
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.stat_buckets import StatBuckets
@@ -28,6 +29,7 @@ REMOTE = "supabase"
 HIT_RATIO = 0.8
 """Share of gets that must be hits."""
 DIFFERENCES_SHOWN = 5
+WELL = "nothing is wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,13 @@ def _figures(tally: Tally, totals: Totals, *, rows: int, waiting: int) -> dict[s
         "records written": ", ".join(f"{kind}: {count:,}" for kind, count in kinds.items()) or "none",
         "rows in the remote store": f"{rows:,}",
         "keys in the outbox": f"{waiting:,}",
+        "the doctor says": _doctor(),
     }
+
+
+def _doctor() -> str:
+    findings = diagnose(examine(_cache()))
+    return "; ".join(f"{each.name}: {each.cause}" for each in findings) or WELL
 
 
 def _totals() -> Totals:

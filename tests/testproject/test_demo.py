@@ -65,6 +65,16 @@ class TestDemo:
         assert output.count("  kept  ") == 4
         assert list(process.temporary.iterdir()) == []
 
+    @pytest.mark.long
+    @pytest.mark.timeout(1200)
+    def test_ten_minutes__nothing_to_find(self, demo):
+        """After ten minutes of ordinary traffic `callcache_doctor` finds nothing wrong."""
+        process = demo("--seconds", "600", "--speed", "30")
+        output, errors = process.communicate()
+        assert process.returncode == 0, output + errors
+        (said,) = (line for line in output.splitlines() if "the doctor says" in line)
+        assert said.endswith("nothing is wrong")
+
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_signal__stops_everything(self, demo, number):
         """Ctrl-C and SIGTERM end what was started, and leave no files."""
