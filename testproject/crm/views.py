@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 
 from django.core.cache import cache
 from django.db.models import Avg, Count, Q
@@ -92,8 +93,10 @@ def _cached(key: str, load: Callable[[], Record]) -> Record:
     record: Record | None = cache.get(key)
     if record is None:
         record = load()
-        # Not `set`: a call recorded since the database was read has cached something newer.
-        cache.add(key, record)
+        # The record is in the database; a reader need not hear that Redis did not take it.
+        with suppress(CallCacheError):
+            # Not `set`: a call recorded since the database was read has cached something newer.
+            cache.add(key, record)
     return record
 
 
