@@ -21,7 +21,7 @@ class CallCacheConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register checks and loaders, listen to models that have rules; join django-prometheus, where it is."""
+        """Register checks and loaders, listen to models with rules; join django-prometheus where it is."""
         register_checks()
         register_sources()
         register_tables()
