@@ -343,6 +343,14 @@ class TestDeploy:
         pool = {"password": "s3cret", "ssl_cert_reqs": None}
         assert self.ids_of("rediss://elsewhere", CONNECTION_POOL_KWARGS=pool) == ["W103"]
 
+    @pytest.mark.parametrize(
+        ("own", "found"),
+        [({}, []), ({"READ_LEGACY": "safe"}, ["I102"]), ({"READ_LEGACY": "pickle"}, ["W107"])],
+    )
+    def test_check_legacy(self, own, found):
+        """Values that nobody has sealed are worth a word, those that run code a warning."""
+        assert ids({"default": alias(URL, own=own)}, SECRETS, deploy=True) == found
+
     def test_check_transport__shows_no_password(self):
         """No message shows the password."""
         found = messages({"default": alias("redis://:s3cret@elsewhere")}, SECRETS, deploy=True)

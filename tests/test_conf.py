@@ -334,6 +334,8 @@ class TestCacheOptions:
             ({"CALLCACHE": {"ON_ERROR": "ignore"}}, "give one of 'degrade', 'raise'."),
             ({"CALLCACHE": {"SERIALIZER": "msgpck"}}, "Did you mean 'msgpack'?"),
             ({"CALLCACHE": {"COMPRESS_LEVEL": 23}}, "give a number that is at least -7 and at most 22."),
+            ({"CALLCACHE": {"WRITE_LEGACY": True}}, "state READ_LEGACY, 'pickle', or nobody could read"),
+            ({"WRITE_LEGACY": True, "READ_LEGACY": "safe"}, "WRITE_LEGACY and the serializer 'pickle'"),
             ({"CALLCACHE": []}, '["OPTIONS"]["CALLCACHE"] is of type list: give a dict.'),
         ],
     )

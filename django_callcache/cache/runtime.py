@@ -28,6 +28,7 @@ from django.dispatch import receiver
 from django_callcache.cache import commands
 from django_callcache.cache.announcer import Announcer
 from django_callcache.cache.breaker import Breaker
+from django_callcache.cache.codecs import make_codec
 from django_callcache.cache.connections import Connections
 from django_callcache.cache.counters import CountsReader, PrefixCounts
 from django_callcache.cache.dictionaries import SharedDictionaries
@@ -42,10 +43,9 @@ from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.server import Server
 from django_callcache.cache.shared_learning import merge_command, take_merged
 from django_callcache.cache.single_flight import Flights
-from django_callcache.cache.validation import Validator
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.cache.watch import Watch
-from django_callcache.codec import Codec, Encoding, GuardedCodec, KeyRing
+from django_callcache.codec import Encoding, KeyRing
 from django_callcache.conf import SOURCES, UNSET, PrefixRule, get_settings, parameters_of, parse_cache_options
 from django_callcache.outbox.processes import ProcessReport, report_command
 from django_callcache.outbox.stat_buckets import FIELDS, Command, StatBuckets, add_command
@@ -325,7 +325,8 @@ class Runtime:
             max_value_bytes=options.max_value_bytes,
             max_raw_bytes=options.max_raw_bytes,
         )
-        codec = self._make_codec(encoding, rule)
+        known, caller_key = self.dictionaries.known, self.value_keys.caller_key
+        codec = make_codec(self.alias, self._key_ring, self.options, encoding, rule, known, caller_key)
         codec.compress_with(self.dictionaries.of_prefix(name))
         policy = self._policy_of(rule)
         return Prefix(
@@ -346,19 +347,6 @@ class Runtime:
             jitter = self.settings.ttl.jitter
             self._learners[name] = Learner(policy, parameters, jitter=jitter, tables=tables)
         return self._learners[name]
-
-    def _make_codec(self, encoding: Encoding, rule: PrefixRule | None) -> Codec:
-        if rule is None or not (rule.sensitive or rule.validate is not None):
-            return Codec(self.alias, self._key_ring, encoding, self.dictionaries.known)
-        check = None if rule.validate is None else Validator(rule.validate, self.value_keys.caller_key)
-        return GuardedCodec(
-            self.alias,
-            self._key_ring,
-            encoding,
-            self.dictionaries.known,
-            encrypts=rule.sensitive,
-            check=check,
-        )
 
     def _rules(self) -> tuple[PrefixRule, ...]:
         """The rules, and one for sessions where all else is near: their keys have no colon to be told by."""

@@ -33,6 +33,7 @@ CHECKS = (
 DEPLOY_CHECKS = (
     deploy.check_transport,
     deploy.check_addresses,
+    deploy.check_legacy,
     deploy.check_supabase_transport,
     deploy.check_secrets,
 )

@@ -36,6 +36,24 @@ def check_transport(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             )
 
 
+def check_legacy(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """Values that nobody has sealed are read during a change of backend, and not for ever."""
+    for cache in our_caches():
+        if cache.options.read_legacy == "pickle":
+            yield checks.Warning(
+                f'CACHES["{cache.alias}"] has READ_LEGACY "pickle": who writes to Redis can run code here.',
+                hint="Once the entries of the other backend have ended, or `manage.py callcache_rotate` has "
+                "sealed them, remove READ_LEGACY and WRITE_LEGACY.",
+                id="callcache.W107",
+            )
+        elif cache.options.read_legacy is not None:
+            yield checks.Info(
+                f'CACHES["{cache.alias}"] has READ_LEGACY: values are read that nobody has sealed.',
+                hint="Remove it once the entries of the other backend have ended.",
+                id="callcache.I102",
+            )
+
+
 def check_addresses(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """No password stands where Django's error pages and mails show it."""
     for cache in our_caches():

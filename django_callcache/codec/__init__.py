@@ -11,6 +11,7 @@ from django_callcache.codec.dictionaries import Dictionaries
 from django_callcache.codec.dictionary_records import DictionaryRecords
 from django_callcache.codec.encoding import Encoding
 from django_callcache.codec.guarded import GuardedCodec
+from django_callcache.codec.legacy import LegacyCodec, LegacyGuardedCodec, LegacyValues
 from django_callcache.codec.sealing import KeyRing
 
 __all__ = [
@@ -21,5 +22,8 @@ __all__ = [
     "Encoding",
     "GuardedCodec",
     "KeyRing",
+    "LegacyCodec",
+    "LegacyGuardedCodec",
+    "LegacyValues",
     "Tagged",
 ]

@@ -182,6 +182,11 @@ class CacheOptions:
     """Bytes that one stored value may have."""
     max_raw_bytes: Count = 33_554_432
     """Bytes that one value may have before compression, and after decompression."""
+    read_legacy: Literal["safe", "pickle"] | None = None
+    """Read what Django's RedisCache or django-redis left at the same keys: "safe", JSON and msgpack;
+    "pickle", their pickles too, which run code of whoever can write to Redis. For a change of backend."""
+    write_legacy: bool = False
+    """Write values as they do, without a seal, while processes still run the other backend."""
     near: Annotated[Literal["rules"] | bool, ReadBy(read_near)] = "rules"
     """Which entries processes keep copies of: "rules", those whose prefix has a rule; True, all but
     sessions and counters; False, none."""
@@ -226,7 +231,19 @@ def parse_cache_options(params: Mapping[str, Any], *, alias: str | None = None) 
     _refuse_contradictions(meant.as_stated, {**beside, **own}, where_options)
     timeout = _stated_timeout(params, where)
     values = {**meant.unless_stated, **meant.as_stated, **beside, **own}
-    return CacheOptions(**values, stated_timeout=timeout)
+    cache_options = CacheOptions(**values, stated_timeout=timeout)
+    _refuse_unreadable(cache_options, where_options)
+    return cache_options
+
+
+def _refuse_unreadable(options: CacheOptions, where: str) -> None:
+    """Values are written without a seal only where they are read without one."""
+    needed = ("pickle",) if options.serializer == "pickle" else ("safe", "pickle")
+    if options.write_legacy and options.read_legacy not in needed:
+        raise ImproperlyConfigured(
+            f"{where} has WRITE_LEGACY and the serializer {options.serializer!r}: state READ_LEGACY, "
+            f"{' or '.join(map(repr, needed))}, or nobody could read what is written."
+        )
 
 
 def _own_beside(options: Mapping[str, Any], where: str) -> dict[str, Any]:
