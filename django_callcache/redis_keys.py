@@ -152,6 +152,14 @@ class RedisKeys:
         """Hash: how far the remote changes of a namespace were pulled."""
         return self._sync + b"cursor:" + namespace.encode()
 
+    def followed(self) -> bytes:
+        """Hash: how far the changes of business tables were followed, by the feed and by tables polled."""
+        return self._sync + b"followed"
+
+    def polled(self, table: str) -> bytes:
+        """Hash: rows of a table whose change was seen lately, and when it was."""
+        return self._sync + b"polled:" + table.encode()
+
     def near_channel(self) -> bytes:
         """Channel: which values were written, where the server itself does not announce it."""
         return self.root + b"near"
