@@ -32,6 +32,7 @@ from django_callcache.stats.collect import Collected, collect
 from django_callcache.sync.leader import LoopLease
 from django_callcache.sync.remote import RemoteStore
 from django_callcache.sync.sync_pass import SyncReport
+from django_callcache.tables.following import Followed, follow, needs_schema
 from django_callcache.training import restore
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ class Report:
     """Seconds that somebody else's lease lasts; then nothing was done here."""
     collected: Collected | None = None
     sync: SyncReport | None = None
+    followed: Followed | None = None
+    """What became of changes of tables; None where there is no remote store."""
     pruned: int = 0
     """Rows that left the database."""
     is_paused: bool = False
@@ -74,7 +77,7 @@ def run_once(
     take_over: bool = False,
     after_loss: AfterLoss = "",
 ) -> Report:
-    """Collect statistics, restore dictionaries, sync with the remote store, and prune old rows.
+    """Collect statistics, restore dictionaries, sync with the remote store, follow tables, prune old rows.
 
     Args:
         alias: A key of ``CACHES``.
@@ -103,17 +106,10 @@ def run_once(
             report.collected = collect(StatBuckets(cache.redis_client(), cache.redis_keys), cache.alias)
         with _noted(report, "dictionaries"):
             restore(cache)
-        with _noted(report, "sync"):
-            _sync(
-                cache,
-                report,
-                remote,
-                lambda: may_go_on() and lease.keep(),
-                prefix=prefix,
-                verify=verify,
-                take_over=take_over,
-                after_loss=after_loss,
-            )
+        with _noted(report, "remote store"), _opened(remote) as store:
+            if store is not None:
+                how = {"prefix": prefix, "verify": verify, "take_over": take_over, "after_loss": after_loss}
+                _exchange(cache, report, store, lambda: may_go_on() and lease.keep(), **how)
         with _noted(report, "prune"):
             report.pruned = _prune()
         with _noted(report, "totals"):
@@ -123,6 +119,36 @@ def run_once(
     finally:
         lease.give_back()
     return report
+
+
+def follow_once(
+    alias: str, remote: RemoteStore, may_go_on: Callable[[], bool] = lambda: True
+) -> Followed | None:
+    """Let entries follow the tables that they come from, between two runs.
+
+    Args:
+        alias: A key of ``CACHES``.
+        remote: The remote store.
+        may_go_on: Asked between pages; False ends the work.
+
+    Returns:
+        What was done; None where somebody else is at work for the alias.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+        SyncError: The remote store does not answer, or refuses to tell.
+    """
+    cache = cache_of(alias)
+    lease = LoopLease(cache.redis_client(), cache.redis_keys, get_settings().sync.lease)
+    if not lease.take():
+        return None
+    try:
+        followed = follow(cache, remote, lambda: may_go_on() and lease.keep())
+    finally:
+        lease.give_back()
+    if followed.errors:
+        raise followed.errors[0]
+    return followed
 
 
 def cache_of(alias: str) -> CallCache:
@@ -161,24 +187,40 @@ def totals_of(report: Report, now: float) -> tuple[dict[str, int], dict[str, flo
     return grown, moments
 
 
-def _sync(
-    cache: CallCache,
-    report: Report,
-    remote: RemoteStore | None,
-    may_go_on: Callable[[], bool],
-    **how: Any,
-) -> None:
-    opened = None if remote else open_remote(get_settings().sync)
-    remote = remote or opened
-    if remote is None:
+@contextmanager
+def _opened(remote: RemoteStore | None) -> Iterator[RemoteStore | None]:
+    """Use a remote store that is open, or open the one of the settings for as long as it is needed."""
+    if remote is not None:
+        yield remote
         return
+    opened = open_remote(get_settings().sync)
+    try:
+        yield opened
+    finally:
+        if opened is not None:
+            opened.close()
+
+
+def _exchange(
+    cache: CallCache, report: Report, remote: RemoteStore, may_go_on: Callable[[], bool], **how: Any
+) -> None:
+    """Do all that needs the remote store."""
+    if needs_schema(cache):
+        with _noted(report, "sync"):
+            _sync(cache, report, remote, may_go_on, **how)
+    with _noted(report, "tables"):
+        report.followed = follow(cache, remote, may_go_on)
+        report.errors += report.followed.errors
+
+
+def _sync(
+    cache: CallCache, report: Report, remote: RemoteStore, may_go_on: Callable[[], bool], **how: Any
+) -> None:
     try:
         report.sync = sync(cache, remote, may_go_on, **how)
         _collect_garbage(cache, remote)
     finally:
         report.is_paused = is_paused(cache)
-        if opened is not None:
-            opened.close()
     if report.sync.error is not None:
         raise report.sync.error
 

@@ -180,6 +180,10 @@ class RedisKeys:
         """String: there for as long as the remote store's garbage was collected lately."""
         return self._sync + b"garbage"
 
+    def old_changes(self) -> bytes:
+        """String: there for as long as old changes of business tables were removed lately."""
+        return self._sync + b"old_changes"
+
     def loop_lease(self) -> bytes:
         """String: token of the loop that works at this moment."""
         return self._sync + b"lease"

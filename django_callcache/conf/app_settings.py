@@ -84,6 +84,8 @@ class SyncSettings:
     """Seconds that one remote call may take, retries included."""
     read_timeout: Seconds = 1.0
     """Seconds that a caller of `load` may wait for a table of the remote store, which is asked once."""
+    follow_interval: Seconds = 10.0
+    """Seconds between two looks of the loop at what changed in tables that are sources."""
     lease: Seconds = 30.0
     """Seconds after which the entries claimed by a pass that died are claimed again."""
     max_keys: Count = 100_000

@@ -15,17 +15,22 @@ from django.db import DatabaseError, close_old_connections
 
 from django_callcache.cache import CallCache
 from django_callcache.clearing import Clearing, are_asked_for, next_of
+from django_callcache.conf import get_settings
+from django_callcache.exceptions import SyncError
 from django_callcache.live import FAULTS
-from django_callcache.maintenance import Report, cache_of, run_once
+from django_callcache.maintenance import Report, cache_of, follow_once, run_once
 from django_callcache.replication.losses import AfterLoss
 from django_callcache.replication.requests import is_asked_for
 from django_callcache.sync.leader import Heartbeat
 from django_callcache.sync.remote import RemoteStore
+from django_callcache.tables.following import needs_schema, sources_of
+from django_callcache.tables.pace import Pace
 from django_callcache.watch import Watch
 
 logger = logging.getLogger(__name__)
 
 ALWAYS_TOLD = ("pushed", "deleted", "pulled", "conflicts", "rejected", "unknown", "backlog")
+FOLLOWED = ("changes", "deleted", "refetched", "resets")
 TOLD_IF_ANY = (
     "kept_local", "took_remote", "merged", "parked", "refused", "unreadable",
     "remarked", "forgotten", "resets", "held",
@@ -86,6 +91,8 @@ class Turns:
         self._watches = {alias: Watch(partial(cache_of, alias)) for alias in aliases}
         self._heartbeats = dict.fromkeys(aliases, Heartbeat.of_this_process())
         self._clearings: dict[str, Clearing] = {}
+        seconds = get_settings().sync.follow_interval
+        self._paces = {alias: Pace(seconds) for alias, cache in self._caches.items() if sources_of(cache)}
 
     def __call__(self) -> float | None:
         """Run once for each alias; raise the first error when all had their turn."""
@@ -114,10 +121,27 @@ class Turns:
     def watch(self) -> None:
         """Leave a sign of life between two turns, and see whether somebody asks for one."""
         self.beat()
+        self.follow()
         if self._clearings or any(are_asked_for(cache) for cache in self._caches.values()):
             self.clear()
         if any(is_asked_for(cache) for cache in self._caches.values()):
             self.wake()
+
+    def follow(self) -> None:
+        """Let entries follow the tables that they come from, every few seconds; after failures less often."""
+        for alias, pace in self._paces.items():
+            if self._remote is None or not pace.is_due or not self.may_go_on():
+                continue
+            try:
+                followed = follow_once(alias, self._remote, self.may_go_on)
+            except (SyncError, redis.RedisError) as error:
+                pace.failed()
+                logger.warning("late alias=%s step=follow error=%s: %s", alias, type(error).__name__, error)
+                continue
+            pace.done()
+            if followed is not None and (followed.changes or followed.resets):
+                facts = {name: getattr(followed, name) for name in FOLLOWED}
+                logger.info("followed alias=%s %s", alias, " ".join(f"{k}={v}" for k, v in facts.items()))
 
     def clear(self, *, to_the_end: bool = False) -> None:
         """Work for a moment on what people asked to be cleared, or until all of it is done.
@@ -151,6 +175,8 @@ class Turns:
         return False
 
     def _check_schema(self) -> None:
+        if not any(map(needs_schema, self._caches.values())):
+            return
         if self._remote is not None and not self._schema_is_known:
             self._remote.check_schema()
             self._schema_is_known = True
@@ -183,6 +209,8 @@ def facts_of(report: Report) -> dict[str, Any]:
         facts["oldest"] = round(report.sync.oldest_seconds, 1)
         facts["seconds"] = round(report.sync.duration_seconds, 3)
         facts["rate"] = round(report.sync.rate)
+    if report.followed is not None and (report.followed.changes or report.followed.resets):
+        facts |= {f"tables_{name}": getattr(report.followed, name) for name in FOLLOWED}
     facts["rows"] = report.collected.rows if report.collected else 0
     facts["pruned"] = report.pruned
     if report.errors:

@@ -21,6 +21,7 @@ from django_callcache.replication.environments import ensure_own
 from django_callcache.replication.remotes import namespace_of
 from django_callcache.sync.leader import Heartbeat
 from django_callcache.sync.remote import RemoteStore
+from django_callcache.tables.following import needs_schema, sources_of
 
 Level = Literal["ok", "warning", "error"]
 
@@ -68,10 +69,14 @@ def findings(cache: CallCache, remote: RemoteStore | None) -> Iterator[Finding]:
 
 def _questions(cache: CallCache, remote: RemoteStore) -> Iterator[tuple[str, Callable[[], Finding]]]:
     """Yield what is asked of the remote store; each makes sense only if those before went well."""
+    if not needs_schema(cache):
+        return
     yield "schema", lambda: _schema(remote)
     yield "environment", lambda: _environment(cache, remote)
     yield "rights", lambda: _rights(cache, remote)
     yield "exposure", lambda: _exposure(remote)
+    if any(each.source.changed_at is None for each in sources_of(cache)):
+        yield "tables", lambda: _tables(cache, remote)
 
 
 def _schema(remote: RemoteStore) -> Finding:
@@ -97,6 +102,20 @@ def _exposure(remote: RemoteStore) -> Finding:
     if not exposed:
         return Finding("ok", "exposure", "browsers reach none of the tables")
     return Finding("error", "exposure", exposed, "Run what `manage.py callcache_sql` prints again.")
+
+
+def _tables(cache: CallCache, remote: Any) -> Finding:
+    attached = remote.attached()
+    needed = {
+        (each.source.full_name, each.source.by)
+        for each in sources_of(cache)
+        if each.source.changed_at is None
+    }
+    silent = ", ".join(f"{table}.{column}" for table, column in sorted(needed - attached))
+    if not silent:
+        return Finding("ok", "tables", f"{len(needed)} tell of their changes")
+    cure = "Run what `manage.py callcache_sql --attach` prints, or give the rule a changed_at."
+    return Finding("error", "tables", f"{silent} tells of no changes", cure)
 
 
 def _redis(cache: CallCache) -> Iterator[Finding]:

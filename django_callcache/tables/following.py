@@ -15,19 +15,24 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django.core.cache.backends.base import CacheKeyWarning, InvalidCacheKey
+from django.core.exceptions import ImproperlyConfigured
 
 from django_callcache.cache.backend import CallCache
 from django_callcache.conf import StatedSource, TableSource, stated_sources
 from django_callcache.exceptions import SyncError
+from django_callcache.replication.environments import ensure_own_redis
 from django_callcache.sync.tables import Change, SourceTables
 from django_callcache.tables.polling import Poll
 
 logger = logging.getLogger(__name__)
 
 Stated = StatedSource[TableSource]
+
+GARBAGE_SECONDS = 600
+"""Pause between two removals of old changes, which are bounded in size."""
 
 FEED = "feed"
 """Where the cursor of the feed lies among those of tables that are polled."""
@@ -52,6 +57,52 @@ class Followed:
 def sources_of(cache: CallCache) -> list[Stated]:
     """Return the tables that rules of a cache name."""
     return [each for each in stated_sources(TableSource) if each.name == cache.alias]
+
+
+def needs_schema(cache: CallCache) -> bool:
+    """Tell whether the remote store must have our own schema: not where tables are polled, and no more."""
+    stated = sources_of(cache)
+    is_synced = any(rule.sync for rule in cache.options.rules)
+    return is_synced or not stated or any(each.source.changed_at is None for each in stated)
+
+
+def follow(cache: CallCache, remote: object, may_go_on: Callable[[], bool] = lambda: True) -> Followed:
+    """Let the entries of a cache follow the tables that its rules name.
+
+    Args:
+        cache: The cache.
+        remote: Its remote store.
+        may_go_on: Asked before each page; False ends the work. What was done so far is kept.
+
+    Raises:
+        ImproperlyConfigured: The remote store has no tables.
+        WrongEnvironment: The Redis is another environment's.
+        redis.RedisError: Redis does not answer. What was not done is done the next time.
+    """
+    stated = sources_of(cache)
+    if not stated:
+        return Followed()
+    if not hasattr(remote, "read_rows"):
+        raise ImproperlyConfigured(f"A rule has a table as source, and {remote!r} reads no tables")
+    store = cast("SourceTables", remote)
+    ensure_own_redis(cache)
+    done = Following(cache, store, may_go_on).run()
+    is_fed = any(each.source.changed_at is None for each in stated)
+    if is_fed and not done.errors:
+        _remove_old(cache, store)
+    return done
+
+
+def _remove_old(cache: CallCache, store: SourceTables) -> None:
+    """Let the remote store remove old changes, once in a while; it does no harm to be late."""
+    if not cache.redis_client().set(cache.redis_keys.old_changes(), "1", nx=True, ex=GARBAGE_SECONDS):
+        return
+    try:
+        removed = store.collect_changes()
+    except SyncError as error:
+        logger.warning("old changes stay alias=%s error=%s", cache.alias, error)
+    else:
+        logger.debug("old changes alias=%s removed=%d", cache.alias, removed)
 
 
 class Following:
@@ -139,7 +190,7 @@ class Following:
             self._done.deleted += self._cache.delete_prefix(each.prefix)
 
     def _renew(self, stated: Stated, names: Iterable[str]) -> None:
-        """Delete the entries of rows that changed; where the rule says so, read those anew that were there."""
+        """Delete entries of rows that changed; where the rule says so, read those anew that were there."""
         keys = list(filter(self._can_be, (stated.prefix + name for name in dict.fromkeys(names))))
         if not keys:
             return

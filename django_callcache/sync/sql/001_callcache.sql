@@ -353,7 +353,8 @@ end $$;
 
 create or replace function public.callcache_attached() returns jsonb
 language sql stable security invoker set search_path = '' as $$
-  select coalesce(jsonb_agg(jsonb_build_array(n.nspname || '.' || c.relname, a.attname) order by 1), '[]'::jsonb)
+  select coalesce(jsonb_agg(jsonb_build_array(n.nspname || '.' || c.relname, a.attname)
+                            order by n.nspname, c.relname, a.attname), '[]'::jsonb)
   from pg_catalog.pg_trigger t
   join pg_catalog.pg_class c on c.oid = t.tgrelid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
