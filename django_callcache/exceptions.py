@@ -38,6 +38,14 @@ class RedisUnavailable(RedisFault, redis.exceptions.ConnectionError, redis.excep
     """Redis is down, hung, starting or failing over; nothing was learnt in time."""
 
 
+class Uncertain(CallCacheError):
+    """Redis may or may not have carried out a write whose answer was lost; it was not sent again."""
+
+
+class WriteUncertain(RedisUnavailable, Uncertain):
+    """A write whose answer was lost, and that must not be repeated blindly, such as ``incr``."""
+
+
 class RedisRefused(RedisFault, redis.exceptions.ResponseError):
     """Redis is there and refuses the write: out of memory, disk full, read-only replica."""
 
@@ -123,8 +131,8 @@ class SyncNotRecorded(SyncError):
     """A write meant for the remote store could not be recorded; it must be repeated."""
 
 
-class Uncertain(SyncError):
-    """Redis may or may not have carried out a write whose answer was lost."""
+class SyncUncertain(SyncError, Uncertain):
+    """A write meant for the remote store whose answer was lost: value and entry are there, or neither is."""
 
 
 class BacklogFull(SyncError):

@@ -152,7 +152,7 @@ class CacheService:
 
         Raises:
             SyncError: The prefix is synced and the write was not recorded for the remote store
-                (`SyncNotRecorded`, `BacklogFull`), or may not have been (`Uncertain`), whatever
+                (`SyncNotRecorded`, `BacklogFull`), or may not have been (`SyncUncertain`), whatever
                 ``ON_ERROR`` says: nothing meant for the remote store is lost silently.
             RedisFault: Redis did not take it and ``ON_ERROR`` is "raise".
         """

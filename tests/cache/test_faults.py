@@ -22,11 +22,14 @@ from django_callcache.exceptions import (
     RedisRefused,
     RedisUnavailable,
     SyncNotRecorded,
+    SyncUncertain,
     Uncertain,
+    WriteUncertain,
 )
 from testproject.parts.child import LOOPBACK, free_port
 from tests.cache.conftest import Face
 from tests.cache.proxy import Proxy
+from tests.cache.waiting import wait_until
 
 SYNCED = {"s:": {"sync": "lww"}}
 DEFAULT = object()
@@ -102,6 +105,17 @@ DEGRADED = {
     "zscore": (("a", "m"), None),
 }
 """Every method, arguments for it, and what it answers when Redis fails it."""
+
+ONCE = {
+    "incr": (("n", 2), lambda admin: admin.get("t:1:n") == b"7"),
+    "decr": (("n", 2), lambda admin: admin.get("t:1:n") == b"3"),
+    "zincrby": (
+        ("z", 2, "a"),
+        lambda admin: sorted(dict(admin.zrange("t:1:z", 0, -1, withscores=True)).values()) == [2, 3, 3],
+    ),
+    "zpopmin": (("z",), lambda admin: admin.zcard("t:1:z") == 2),
+}
+"""What must not be repeated: arguments, and what the server has after it ran once."""
 
 RECORDING = {
     "set": ("s:1", 1),
@@ -314,8 +328,41 @@ class TestHung:
         server = start_redis()
         face = face_of(make_cache(server.url, DEADLINE=0.25, RULES=SYNCED))
         await once(lambda: face.set("s:1", 1), face, True)
-        with stopped(server), pytest.raises(Uncertain):
+        with stopped(server), pytest.raises(SyncUncertain):
             await getattr(face, method)(*RECORDING[method])
+
+    @pytest.mark.parametrize("on_error", ["raise", "degrade"])
+    @pytest.mark.parametrize("method", ONCE)
+    async def test_counted__once(self, face_of, make_cache, start_redis, on_error, method):
+        """What must not be repeated runs once, and who asked is told that it may have."""
+        server = start_redis()
+        with Proxy(server.port) as proxy, redis.Redis.from_url(server.url) as admin:
+            face = face_of(make_cache(proxy.url, DEADLINE=0.25, ON_ERROR=on_error))
+            await once(lambda: face.set("warm", 1), face, True)
+            admin.set("t:1:n", 5)
+            await once(lambda: face.incr("n", 0), face, 5)  # the server knows the script from now on
+            admin.zadd("t:1:z", {face.cache.codec_for("z").encode("a", b""): 1, "b": 2, "c": 3})
+            proxy.is_silent = True
+            arguments, result = ONCE[method]
+            call = getattr(face, method)(*arguments)
+            if on_error == "raise":
+                with pytest.raises(WriteUncertain) as raised:
+                    await call
+                assert isinstance(raised.value, Uncertain)
+                assert isinstance(raised.value, RedisUnavailable)
+            else:
+                assert not await call
+            wait_until(lambda: result(admin))
+            proxy.is_silent = False
+            await once(lambda: face.set("after", 1), face, True)
+            assert result(admin)
+
+    async def test_counted__connecting(self, face_of, make_cache):
+        """Where nothing was sent nothing was counted, and that is certain."""
+        face = face_of(make_cache(f"redis://{LOOPBACK}:{free_port()}/0", ON_ERROR="raise"))
+        with pytest.raises(RedisUnavailable) as raised:
+            await face.incr("n")
+        assert not isinstance(raised.value, Uncertain)
 
     async def test_synced__connecting(self, face_of, make_cache, start_redis):
         """Where not even a connection was made, nothing was written, and that is certain."""

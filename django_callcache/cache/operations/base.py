@@ -25,8 +25,9 @@ from django_callcache.exceptions import (
     RedisUnavailable,
     SyncError,
     SyncNotRecorded,
-    Uncertain,
+    SyncUncertain,
     Undecodable,
+    WriteUncertain,
 )
 from django_callcache.lua import Script
 from django_callcache.outbox.dirty import RECORD_WRITE
@@ -354,7 +355,7 @@ class OperationsBase:
 
         Raises:
             SyncNotRecorded: Nothing was written.
-            Uncertain: The answer was lost.
+            SyncUncertain: The answer was lost.
             BacklogFull: The outbox is at its bound.
         """
         redis_key = self._redis_key(key, version)
@@ -402,8 +403,16 @@ class OperationsBase:
         """What to raise for a synced write that failed: never swallowed, whatever ``ON_ERROR`` says."""
         prefix.counts.slots[ERRORS] += 1
         if fault.sent:
-            return Uncertain(f"Redis may or may not have recorded the write for sync: {fault}")
+            return SyncUncertain(f"Redis may or may not have recorded the write for sync: {fault}")
         return SyncNotRecorded(f"The write was not recorded for sync: {fault}")
+
+    def _never_twice(self, fault: RedisFault) -> RedisFault:
+        """The fault of a write that does something else when it is repeated."""
+        if isinstance(fault, RedisUnavailable) and fault.sent:
+            uncertain = WriteUncertain(f"Redis may or may not have carried out the write: {fault}", sent=True)
+            uncertain.__cause__ = fault
+            return uncertain
+        return fault
 
     def _record_keys(self, redis_key: bytes) -> tuple[bytes, ...]:
         names = self._internal

@@ -26,6 +26,9 @@ WRITES = frozenset(
     }
 )  # fmt: skip
 
+NEVER_TWICE = frozenset({"SPOP", "ZINCRBY", "ZPOPMAX", "ZPOPMIN"})
+"""Commands that do something else when they are repeated, as ZADD does with INCR."""
+
 Answer = TypeVar("Answer")
 Bound = float | str
 
@@ -318,6 +321,8 @@ class CollectionOperations(OperationsBase):
         try:
             return convert(self._checked(await self._io.ask(commands.command(name, key, *parts), now())))
         except RedisFault as fault:
+            if name in NEVER_TWICE or (name == "ZADD" and "INCR" in parts):
+                fault = self._never_twice(fault)
             return self._degraded(fault, self._prefix(self._value_keys.caller_key(key)), fallback)
 
     def _refuse_synced(self, *redis_keys: bytes) -> None:

@@ -132,7 +132,7 @@ class EntryOperations(TagOperations, LearningOperations):
             TypeError: Tags are no iterable of strings.
             ValueError: There are too many tags, one is empty or too long, or the prefix is synced.
             SyncNotRecorded: The prefix is synced and the write could not be recorded. Also in degraded
-                mode, as are `Uncertain` and `BacklogFull`: nothing meant for the remote store is lost
+                mode, as are `SyncUncertain` and `BacklogFull`: nothing meant for the remote store is lost
                 silently.
         """
         if nx:

@@ -14,6 +14,7 @@ from django_callcache.cache.operations.entry_scripts import INCREMENT, REPLACE
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import RedisFault
+from django_callcache.lua import Script
 from django_callcache.signals import cache_written
 
 
@@ -40,6 +41,8 @@ class NumberOperations(EntryOperations):
         Raises:
             ValueError: The key does not exist.
             TypeError: Its value is not a number.
+            WriteUncertain: The answer was lost, so that Redis may have counted; it was not sent again.
+                ``ON_ERROR`` is "raise".
         """
         started = now()
         prefix = self._prefix(key)
@@ -83,7 +86,7 @@ class NumberOperations(EntryOperations):
                     raise
                 return error
             return None if reply is None else int(reply)
-        reply = await self._run_script(INCREMENT, (redis_key,), (b"%d" % delta,), started)
+        reply = await self._once(INCREMENT, redis_key, (b"%d" % delta,), started)
         if isinstance(reply, redis_errors.ResponseError) and _cannot_count(reply):
             return reply
         return self._checked(reply)
@@ -106,11 +109,18 @@ class NumberOperations(EntryOperations):
                 swap = self._record(prefix, key, version, b"swap", b"", total, now(), expected=blob)
                 has_changed = await swap
             else:
-                script = self._run_script(REPLACE, (redis_key,), (blob, total), now())
-                has_changed = self._checked(await script)
+                has_changed = self._checked(await self._once(REPLACE, redis_key, (blob, total), now()))
             if has_changed:
                 return value + delta
         raise self._contended(prefix, key)
+
+    async def _once(
+        self, script: Script, redis_key: bytes, arguments: tuple[bytes, ...], started: int
+    ) -> Any:
+        try:
+            return await self._run_script(script, (redis_key,), arguments, started)
+        except RedisFault as fault:
+            raise self._never_twice(fault) from fault
 
 
 def _cannot_count(reply: redis_errors.ResponseError) -> bool:
