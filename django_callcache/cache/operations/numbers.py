@@ -120,7 +120,10 @@ class NumberOperations(EntryOperations):
         try:
             return await self._run_script(script, (redis_key,), arguments, started)
         except RedisFault as fault:
-            raise self._never_twice(fault) from fault
+            told = self._never_twice(fault)
+            if told is fault:
+                raise
+            raise told from fault
 
 
 def _cannot_count(reply: redis_errors.ResponseError) -> bool:
