@@ -17,6 +17,7 @@ from django_callcache.exceptions import CallCacheError
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.processes import ProcessReport, flat_pairs, read_reports
 from django_callcache.sync.leader import Heartbeat
+from django_callcache.ttl import Staleness
 
 FAULTS = (RedisError, CallCacheError, OSError)
 """What a Redis that is down, refuses or was stopped in the middle raises."""
@@ -58,6 +59,8 @@ class LiveFacts:
     """What the processes that live say of themselves."""
     heartbeat: Heartbeat | None = None
     """Last sign of life of the loop."""
+    staleness: Mapping[str, Staleness] = field(default_factory=dict)
+    """What comparisons of hits with their origin have found, by prefix."""
 
     @property
     def is_reachable(self) -> bool:
@@ -147,6 +150,7 @@ def _look(cache: CallCache, synced: bool) -> LiveFacts:
         last_minute=int(minutes[0]) if minutes else None,
         processes=read_reports(flat_pairs(processes), now),
         heartbeat=Heartbeat.of(flat_pairs(heartbeat)),
+        staleness=cache.measured_staleness(),
     )
 
 

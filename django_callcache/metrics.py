@@ -153,6 +153,7 @@ class CallCacheCollector(Collector):
         for alias, live in answered:
             evicted.add_metric([alias], live.evicted_keys)
         yield evicted
+        yield from _staleness(answered)
         yield from _counters(SYNC_COUNTERS, synced)
         yield from _passes(synced)
         yield from _gauges(SYNC_GAUGES, synced)
@@ -309,6 +310,27 @@ def _passes(synced: Iterable[tuple[str, LiveFacts]]) -> Iterator[Metric]:
         for outcome in OUTCOMES:
             family.add_metric([alias, outcome], live.totals.get(f"passes_{outcome}", 0))
     yield family
+
+
+def _staleness(answered: Iterable[tuple[str, LiveFacts]]) -> Iterator[Metric]:
+    ratio = GaugeMetricFamily(
+        "callcache_stale_hit_ratio",
+        "Measured: the share of stale hits among about the last 500 that were compared with their origin.",
+        labels=["alias", "prefix"],
+    )
+    checked = CounterMetricFamily(
+        "callcache_checked_hits",
+        "Hits that were compared with their origin, by what was found.",
+        labels=["alias", "prefix", "result"],
+    )
+    for alias, live in answered:
+        for prefix, known in live.staleness.items():
+            if known.ratio is not None:
+                ratio.add_metric([alias, prefix], known.ratio)
+            checked.add_metric([alias, prefix, "fresh"], known.fresh_count)
+            checked.add_metric([alias, prefix, "stale"], known.stale_count)
+            checked.add_metric([alias, prefix, "unclear"], known.unclear_count)
+    yield from (ratio, checked)
 
 
 def _gauges(gauges: Iterable[Gauge], answered: Iterable[tuple[str, LiveFacts]]) -> Iterator[Metric]:

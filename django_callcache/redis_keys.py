@@ -136,6 +136,14 @@ class RedisKeys:
         """Hash: what the loads of a prefix have taught its TTL policy, over all processes."""
         return self._stats + b"learnt:" + prefix.encode()
 
+    def checked(self, prefix: str) -> bytes:
+        """Hash: what comparisons of a prefix's hits with their origin have found."""
+        return self._stats + b"checked:" + prefix.encode()
+
+    def checking(self, prefix: str) -> bytes:
+        """String: there for as long as no other process should compare a hit of the prefix."""
+        return self._stats + b"checking:" + prefix.encode()
+
     def dictionaries(self) -> bytes:
         """Hash: zstd dictionaries by id, and which prefix uses which; lost as one or not at all."""
         return self.root + b"dictionaries"

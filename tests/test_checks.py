@@ -140,6 +140,9 @@ class TestConfiguration:
             ({"ttl": "peak-hour", "updated_at": "changed"}, ["W031"]),
             ({"ttl": 60, "eta": 3}, ["W031"]),
             ({"eta": 3}, ["W031"]),
+            ({"ttl": "adaptive", "stale_target": 0.02}, []),
+            ({"ttl": 60, "stale_target": 0.02}, ["W031"]),
+            ({"ttl": 60, "revalidate": 0.02}, []),
         ],
     )
     def test_check_rules__learning(self, rule, found):

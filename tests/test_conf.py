@@ -406,6 +406,14 @@ class TestRules:
         )
 
     @pytest.mark.parametrize(
+        ("stated", "share"),
+        [({}, 0.0), ({"stale_target": 0.1}, 0.02), ({"stale_target": 0.1, "revalidate": 0.5}, 0.5)],
+    )
+    def test_rules__checked_share(self, stated, share):
+        """Hits are compared with their origin where a rule says so, or states how many may be stale."""
+        assert options(CALLCACHE={"RULES": {"a:": stated}}).rules[0].checked_share == share
+
+    @pytest.mark.parametrize(
         ("ttl", "found"), [("fixed", "fixed"), ("peak-hour", "peak-hour"), (None, None), (1, 1.0)]
     )
     def test_rules__ttl(self, ttl, found):
@@ -428,6 +436,12 @@ class TestRules:
             ({"a:": {"sync": "manul"}}, "[\"sync\"] is 'manul': give one of 'lww', 'local', 'remote'"),
             ({"a:": {"sync": "manul"}}, "Did you mean 'manual'?"),
             ({"a:": {"sync": True}}, "[\"sync\"] is True: give one of 'lww', 'local', 'remote'"),
+            ({"a:": {"revalidate": 1.5}}, '["revalidate"] is 1.5: give a number that is at least 0 and at most 1'),
+            ({"a:": {"stale_target": 0}}, '["stale_target"] is 0: give a number that is above 0 and at most 0.5'),
+            (
+                {"a:": {"stale_target": 0.02, "revalidate": 0}},
+                '["a:"] has "stale_target": 0.02 and "revalidate": 0, but only comparisons tell what is stale',
+            ),
         ],
     )
     def test_rules__refused(self, rules, message):

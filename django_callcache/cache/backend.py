@@ -22,6 +22,7 @@ from django_callcache.cache.locks import LockingCache
 from django_callcache.cache.near import NearCache, absent
 from django_callcache.cache.operations import Operations
 from django_callcache.cache.operations.base import MISSING
+from django_callcache.cache.revalidation import read_staleness
 from django_callcache.cache.runtime import Runtime, runtime_of
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
 from django_callcache.codec import Codec, DictionaryRecords
@@ -30,7 +31,7 @@ from django_callcache.exceptions import RedisFault
 from django_callcache.outbox.processes import ProcessReport
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.signals import are_reads_heard, when_changed
-from django_callcache.ttl import HourlyProfile, Policy
+from django_callcache.ttl import HourlyProfile, Policy, Staleness
 
 
 class CallCache(LockingCache, RedisCache):
@@ -336,6 +337,23 @@ class CallCache(LockingCache, RedisCache):
         """
         self._runtime.read_profile()
         self._runtime.share_learning(with_all=True)
+
+    def measured_staleness(self) -> dict[str, Staleness]:
+        """What comparisons of hits with their origin have found, over all processes, by prefix.
+
+        Of prefixes whose rule has ``revalidate`` or ``stale_target``. It is a measurement, not an estimate.
+
+        Raises:
+            RedisFault: There was no reply in time.
+        """
+        prefixes = [rule.prefix for rule in self.options.rules if rule.checked_share]
+        asked = [("HGETALL", self.redis_keys.checked(prefix)) for prefix in prefixes]
+        replies = self.ask_redis(*asked) if asked else ()
+        return {
+            prefix: read_staleness(reply)
+            for prefix, reply in zip(prefixes, replies, strict=True)
+            if not isinstance(reply, redis.RedisError)
+        }
 
     @property
     def profile(self) -> HourlyProfile:

@@ -47,19 +47,20 @@ class Source(NamedTuple):
     def read(self, names: Sequence[str]) -> Records:
         """Call the loader in this thread."""
         loader: Any = self.loader
-        records: Records = async_to_sync(loader)(names) if self._is_coroutine else loader(names)
+        records: Records = async_to_sync(loader)(names) if self.is_coroutine else loader(names)
         return records
 
     async def aread(self, names: Sequence[str]) -> Records:
         """Call the loader from an event loop."""
         loader: Any = self.loader
-        if not self._is_coroutine:
+        if not self.is_coroutine:
             loader = sync_to_async(loader, thread_sensitive=getattr(loader, "thread_sensitive", True))
         records: Records = await loader(names)
         return records
 
     @property
-    def _is_coroutine(self) -> bool:
+    def is_coroutine(self) -> bool:
+        """Whether the loader is a coroutine function."""
         return iscoroutinefunction(self.loader) or iscoroutinefunction(self.loader.__call__)
 
 
@@ -104,14 +105,21 @@ class Sources:
         Raises:
             LookupError: No loader knows it.
         """
-        for source in self._by_alias.get(alias, ()):
-            if key.startswith(source.prefix):
-                return source
+        source = self.find(alias, key)
+        if source is not None:
+            return source
         known = ", ".join(repr(each.prefix) for each in self._by_alias.get(alias, ())) or "none"
         raise LookupError(
             f"No loader knows the key {key!r} of the cache {alias!r}. Prefixes with one: {known}. "
             "Give the prefix a source, or call register_loader()."
         )
+
+    def find(self, alias: str, key: str) -> Source | None:
+        """The source of a key, if some loader knows it."""
+        for source in self._by_alias.get(alias, ()):
+            if key.startswith(source.prefix):
+                return source
+        return None
 
     def prefixes(self, alias: str) -> tuple[str, ...]:
         """The prefixes that have a loader, longest first."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from django_callcache.cache.counters import PrefixCounts
 from django_callcache.cache.filling import FillOptions
+from django_callcache.cache.revalidation import HitSampler
 from django_callcache.cache.tags import Met
 from django_callcache.codec import Codec
 from django_callcache.conf import PrefixRule
@@ -70,7 +71,7 @@ class Prefix:
 
     __slots__ = (
         *("clock", "codec", "counts", "filling", "is_near", "is_synced", "learner"),
-        *("leaves_copies", "name", "narrower", "rule", "tagged"),
+        *("leaves_copies", "name", "narrower", "rule", "sampler", "tagged"),
     )
 
     def __init__(
@@ -82,6 +83,7 @@ class Prefix:
         counts: PrefixCounts,
         is_near: bool,
         learner: Learner | None = None,
+        sampler: HitSampler | None = None,
     ) -> None:
         self.name = name
         self.rule = rule
@@ -91,6 +93,8 @@ class Prefix:
         self.is_synced = rule is not None and rule.sync is not None
         self.learner = learner
         """What its TTL policy learns with, if it is one that learns."""
+        self.sampler = sampler
+        """Draws the hits that are compared with their origin, where some are."""
         self.filling = FillOptions.of_rule(rule)
         """How missing values are computed."""
         self.leaves_copies = self.filling.grace > 0

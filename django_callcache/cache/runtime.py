@@ -39,6 +39,7 @@ from django_callcache.cache.multiplexer import AsyncIo
 from django_callcache.cache.near import NearCache
 from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
 from django_callcache.cache.recovery import Recovery
+from django_callcache.cache.revalidation import HitSampler, read_staleness
 from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.server import Server
 from django_callcache.cache.shared_learning import merge_command, take_merged
@@ -103,6 +104,7 @@ class Runtime:
         self.watch = None if self.near is None else self._make_watch(self.near)
         """What this alias wants to hear of over the link; None where it keeps no copies."""
         self._learners: dict[str, Learner] = {}
+        self._samplers: dict[str, HitSampler] = {}
         self._digester = self._key_ring.first.hasher(b"learnt\0")
         self.prefixes = Prefixes(self._rules(), self._make_prefix, self.settings.stats.max_prefixes)
         self.counts_reader = CountsReader()
@@ -189,6 +191,10 @@ class Runtime:
         """What learns, by prefix."""
         return dict(self._learners)
 
+    def samplers(self) -> dict[str, HitSampler]:
+        """What draws hits to compare with their origin, by the prefix of its rule."""
+        return dict(self._samplers)
+
     def share_learning(self, *, with_all: bool = False) -> None:
         """Hand over what TTL policies have learnt here since the last time, and learn what others have.
 
@@ -205,6 +211,11 @@ class Runtime:
                     reply = run(self._run_script(merge_command(self.redis_keys, name, sent)))
                     take_merged(learner.tables, sent, reply)
                     learner.tables.refit(time.time(), learner.bins)
+            if with_all:
+                for sampler in list(self._samplers.values()):
+                    asked = commands.command("HGETALL", self.redis_keys.checked(sampler.prefix))
+                    reply = run(self._flush_io.ask(asked, time.monotonic_ns(), reads=True))
+                    sampler.staleness.known = read_staleness(self._checked(reply))
 
     def report(self) -> None:
         """Tell the others how this process does.
@@ -249,6 +260,9 @@ class Runtime:
         reply = await self._flush_io.ask(commands.evalsha(script, keys, arguments), started)
         if isinstance(reply, redis.exceptions.NoScriptError):
             reply = await self._flush_io.ask(commands.eval_(script, keys, arguments), started)
+        return self._checked(reply)
+
+    def _checked(self, reply: Any) -> Any:
         if isinstance(reply, redis.exceptions.ResponseError):
             raise fault_in(reply, self.server) or reply
         return reply
@@ -337,6 +351,7 @@ class Runtime:
             PrefixCounts(self.settings.stats.max_keys),
             self.near is not None and self._is_near(name, rule),
             self._learner_of(name, rule, policy) if policy.learns else None,
+            None if rule is None else self._sampler_of(rule),
         )
 
     def _learner_of(self, name: str, rule: PrefixRule | None, policy: Policy) -> Learner:
@@ -345,8 +360,19 @@ class Runtime:
             parameters = parameters_of(self.settings.ttl, rule)
             tables = ChangeTables(parameters.eta, parameters.peak_ttl, is_shared=True)
             jitter = self.settings.ttl.jitter
-            self._learners[name] = Learner(policy, parameters, jitter=jitter, tables=tables)
+            sampler = None if rule is None else self._sampler_of(rule)
+            staleness = None if sampler is None else sampler.staleness
+            self._learners[name] = Learner(
+                policy, parameters, jitter=jitter, tables=tables, staleness=staleness
+            )
         return self._learners[name]
+
+    def _sampler_of(self, rule: PrefixRule) -> HitSampler | None:
+        """The one sampler of a rule; none where it asks for no comparisons."""
+        if rule.prefix not in self._samplers and rule.checked_share:
+            sampler = HitSampler(rule.prefix, rule.checked_share, rule.stale_target)
+            self._samplers[rule.prefix] = sampler
+        return self._samplers.get(rule.prefix)
 
     def _rules(self) -> tuple[PrefixRule, ...]:
         """The rules, and one for sessions where all else is near: their keys have no colon to be told by."""

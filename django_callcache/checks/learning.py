@@ -50,5 +50,5 @@ def check_rules(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 
 def _idle_fields(rule: PrefixRule) -> str:
-    names = ("eta", "max_ttl", "updated_at")
+    names = ("eta", "max_ttl", "updated_at", "stale_target")
     return " and ".join(repr(name) for name in names if getattr(rule, name) is not None)

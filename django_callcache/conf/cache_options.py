@@ -43,6 +43,9 @@ Threshold = Annotated[int, Bounds(at_least=0)]
 
 STRATEGIES = ("lww", "local", "remote", "newest-version", "manual")
 
+USUAL_SHARE = 0.02
+"""Of the hits that are compared with their origin, where a rule states a target and no share."""
+
 LONGEST_LOCK_TIMEOUT = 240.0
 """Seconds. A write whose value lives no longer has to void computations of its key: see `writes_void`."""
 
@@ -93,7 +96,13 @@ def read_rules(value: object, where: str) -> tuple[PrefixRule, ...]:
             raise ImproperlyConfigured(
                 f'{where}["{prefix}"] is {stated!r}: give a dict, such as {{"ttl": 60}}.'
             )
-        rules.append(PrefixRule(prefix=prefix, **read_fields(PrefixRule, stated, item(where, prefix))))
+        rule = PrefixRule(prefix=prefix, **read_fields(PrefixRule, stated, item(where, prefix)))
+        if rule.stale_target is not None and not rule.checked_share:
+            raise ImproperlyConfigured(
+                f'{item(where, prefix)} has "stale_target": {rule.stale_target:g} and "revalidate": 0, but '
+                'only comparisons tell what is stale: leave "revalidate" out, or give a share above 0.'
+            )
+        rules.append(rule)
     return tuple(sorted(rules, key=lambda rule: (-len(rule.prefix), rule.prefix)))
 
 
@@ -113,6 +122,13 @@ class PrefixRule:
     updated_at: str | None = None
     """The item or attribute of the values that says when their row last changed (a datetime, ISO 8601 text or
     unix seconds). The policies that learn do so faster by it, and `heuristic-freshness` goes by it alone."""
+    revalidate: Annotated[float | None, Bounds(at_least=0, at_most=1)] = None
+    """Share of the hits that are compared with their origin in the background, where the prefix has a loader
+    (a `source`, `register_loader`, or what `get_or_set` and `cached` are given): at most one a second, over
+    all processes. Left out, it is 0.02 where there is a `stale_target`, else none."""
+    stale_target: Annotated[float | None, Bounds(above=0, at_most=0.5)] = None
+    """Share of the hits that may be stale, as measured by `revalidate`: the policies that learn shorten TTLs
+    until it is kept, and bypass the cache where no TTL keeps it."""
     sync: Annotated[str | None, ReadBy(read_strategy)] = None
     """Sync with the remote store, and how a conflict is decided: "lww", the last writer wins; "local";
     "remote"; "newest-version"; "manual", by a person; or the dotted path of a function that merges."""
@@ -153,6 +169,13 @@ class PrefixRule:
     store, such as "campaigns", or a dict with more about it. A change of a row deletes its record."""
     absent_ttl: Amount = 30.0
     """Seconds for which `load` remembers that a record does not exist."""
+
+    @property
+    def checked_share(self) -> float:
+        """The share of the hits that are compared with their origin."""
+        if self.revalidate is not None:
+            return self.revalidate
+        return 0.0 if self.stale_target is None else USUAL_SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

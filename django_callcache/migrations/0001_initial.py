@@ -182,6 +182,22 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "checked",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Hits that were compared with their origin.",
+                        verbose_name="hits checked",
+                    ),
+                ),
+                (
+                    "stale",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Checked hits whose origin had changed.",
+                        verbose_name="found stale",
+                    ),
+                ),
+                (
                     "distinct_keys",
                     models.PositiveBigIntegerField(
                         default=0,
@@ -219,6 +235,8 @@ class Migration(migrations.Migration):
                             "deletes",
                             "errors",
                             "undecodable",
+                            "checked",
+                            "stale",
                         ],
                         name="callcache_stat_period",
                     ),

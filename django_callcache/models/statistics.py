@@ -10,7 +10,10 @@ from django.utils.translation import gettext_lazy as _
 
 from django_callcache.models.history import HistoryQuerySet
 
-COUNTERS = ("hits", "near_hits", "misses", "sets", "deletes", "errors", "undecodable")
+COUNTERS = (
+    *("hits", "near_hits", "misses", "sets", "deletes", "errors", "undecodable"),
+    *("checked", "stale"),
+)
 """What is counted, as the buckets in Redis name it."""
 
 PREFIX_LENGTH = 250
@@ -67,6 +70,12 @@ class CacheStat(models.Model):
         _("undecodable values"),
         default=0,
         help_text=_("Values that could not be verified or decoded: misses."),
+    )
+    checked = models.PositiveBigIntegerField(
+        _("hits checked"), default=0, help_text=_("Hits that were compared with their origin.")
+    )
+    stale = models.PositiveBigIntegerField(
+        _("found stale"), default=0, help_text=_("Checked hits whose origin had changed.")
     )
     distinct_keys = models.PositiveBigIntegerField(
         _("distinct keys"), default=0, help_text=_("Different keys read in the hour, estimated within 1 %.")

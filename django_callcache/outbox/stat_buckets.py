@@ -18,9 +18,13 @@ from redis.exceptions import NoScriptError
 from django_callcache.lua import Script
 from django_callcache.redis_keys import RedisKeys
 
-COUNTERS = ("hits", "near_hits", "misses", "sets", "deletes", "errors", "undecodable")
+COUNTERS = (
+    *("hits", "near_hits", "misses", "sets", "deletes", "errors", "undecodable"),
+    *("checked", "stale"),
+)
 """What is counted for each prefix. ``hits`` are answers from Redis, ``near_hits`` those from this process;
-a get is a hit, a near hit or a miss."""
+a get is a hit, a near hit or a miss. ``checked`` are hits that were compared with their origin, ``stale``
+those of them that differed."""
 
 LATENCY_SLOTS = 24
 """Slot i counts calls with ``(nanoseconds >> 10).bit_length() == i``, hence faster than ``2**(10 + i)`` ns;

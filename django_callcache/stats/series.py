@@ -27,6 +27,10 @@ class Totals:
     deletes: int = 0
     errors: int = 0
     undecodable: int = 0
+    checked: int = 0
+    """Hits that were compared with their origin."""
+    stale: int = 0
+    """Those of them that differed from it."""
 
     @classmethod
     def of(cls, counts: Mapping[str, object], prefix: str = "") -> Self:
@@ -53,6 +57,11 @@ class Totals:
     def hit_ratio(self) -> float | None:
         """Share of gets that found a value, in Redis or in the process; None where nothing was read."""
         return self.found / self.gets if self.gets else None
+
+    @property
+    def stale_ratio(self) -> float | None:
+        """Measured share of stale hits; None where none was checked."""
+        return self.stale / self.checked if self.checked else None
 
     @property
     def near_share(self) -> float | None:

@@ -28,6 +28,8 @@ from django_callcache.ttl.policy import (
     explicit_timeout,
 )
 from django_callcache.ttl.profile import HourlyProfile
+from django_callcache.ttl.sentence import Sentence
+from django_callcache.ttl.staleness import Staleness, StalenessTarget
 
 __all__ = [
     "DEFAULT_TTL",
@@ -49,6 +51,9 @@ __all__ = [
     "Observation",
     "PeakHour",
     "Policy",
+    "Sentence",
+    "Staleness",
+    "StalenessTarget",
     "TtlParameters",
     "Verdict",
     "explicit_timeout",

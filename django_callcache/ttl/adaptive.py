@@ -17,6 +17,7 @@ from django_callcache.ttl.hour_bins import hour_bins
 from django_callcache.ttl.peak_hour import PeakHour
 from django_callcache.ttl.policy import Decision, Observation, TtlParameters
 from django_callcache.ttl.profile import HOUR
+from django_callcache.ttl.sentence import Sentence, gettext_noop
 
 WARMUP_OBSERVATIONS = 10
 """Reloads of a prefix before which the hour decides."""
@@ -97,7 +98,7 @@ class Adaptive:
 
     def _by_hour(self, observation: Observation, seen: int) -> Decision:
         hour = self._until_known.decide(observation)
-        reason = f"{seen} of {WARMUP_OBSERVATIONS} reloads seen; until then the hour decides: {hour.reason}"
+        reason = Sentence(_WARMING_UP, seen=seen, needed=WARMUP_OBSERVATIONS, hour=hour.reason)
         ttl_seconds = self.parameters.clamp(hour.ttl_seconds or 0.0)
         terms = {**hour.terms, "observations": float(seen)}
         # For no key at all the answer is as good as the hour's.
@@ -105,7 +106,8 @@ class Adaptive:
         return Decision(ttl_seconds, self.name, reason, terms, until)
 
 
-_REASON = "Living longer would cost more in stale reads than it saves in loads."
+_REASON = Sentence(gettext_noop("Living longer would cost more in stale reads than it saves in loads."))
+_WARMING_UP = gettext_noop("{seen} of {needed} reloads seen; until then the hour decides: {hour}")
 
 
 def _advanced(

@@ -11,9 +11,15 @@ import math
 
 from django_callcache.ttl.peak_hour import PeakHour
 from django_callcache.ttl.policy import Decision, Observation, TtlParameters
+from django_callcache.ttl.sentence import Sentence, gettext_noop
 
 GAIN = 0.5
 """How far one reload moves the logarithm of a TTL, at most."""
+
+_UNKNOWN = gettext_noop("No reload has been seen yet; until then: {hour}")
+_KNOWN = gettext_noop(
+    "At {ttl_seconds:.0f} s about {target:.0%} of the key's reloads should find a changed value."
+)
 
 
 class Alex:
@@ -31,7 +37,7 @@ class Alex:
         estimate = observation.estimate
         if estimate is None or estimate.log_ttl is None:
             first = self._until_known.decide(observation)
-            reason = f"No reload has been seen yet; until then: {first.reason}"
+            reason = Sentence(_UNKNOWN, hour=first.reason)
             until = first.valid_until if estimate is None else observation.now
             ttl_seconds = self.parameters.clamp(first.ttl_seconds or 0.0)
             return Decision(ttl_seconds, self.name, reason, first.terms, until)
@@ -39,7 +45,7 @@ class Alex:
         ttl_seconds = self.parameters.clamp(wanted)
         target = self.parameters.change_target
         terms = {"wanted": wanted, "change_target": target, **self.parameters.bounds}
-        reason = f"At {ttl_seconds:.0f} s about {target:.0%} of the key's reloads find a changed value."
+        reason = Sentence(_KNOWN, ttl_seconds=ttl_seconds, target=target)
         return Decision(ttl_seconds, self.name, reason, terms, observation.now)
 
     def moved(self, log_ttl: float | None, changed: bool, elapsed: float) -> float:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from django_callcache.ttl.policy import Decision, Observation
+from django_callcache.ttl.sentence import Sentence, gettext_noop
+
+_REASON = Sentence(gettext_noop("The TTL is fixed."))
 
 
 class FixedTtl:
@@ -19,7 +22,7 @@ class FixedTtl:
         if ttl_seconds is not None and not ttl_seconds >= 0:
             raise ValueError(f"ttl_seconds is {ttl_seconds!r}: give seconds of at least 0, or None.")
         self.ttl_seconds = ttl_seconds
-        self._decision = Decision(ttl_seconds, self.name, "The TTL is fixed.")
+        self._decision = Decision(ttl_seconds, self.name, _REASON)
 
     def decide(self, observation: Observation) -> Decision:
         """Answer the one TTL."""

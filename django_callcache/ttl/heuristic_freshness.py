@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from django_callcache.ttl.peak_hour import PeakHour
 from django_callcache.ttl.policy import Decision, Observation, TtlParameters
+from django_callcache.ttl.sentence import Sentence, gettext_noop
+
+_UNKNOWN = gettext_noop("The value does not say when it changed, so the hour decides: {hour}")
+_KNOWN = gettext_noop("The row has been as it is for {age:.0f} s, of which {fraction:.0%}.")
 
 
 class HeuristicFreshness:
@@ -21,7 +25,7 @@ class HeuristicFreshness:
         parameters, estimate = self.parameters, observation.estimate
         if estimate is None or estimate.born_at is None or not estimate.has_updated_at:
             hour = self._without_age.decide(observation)
-            reason = f"The value does not say when it changed, so the hour decides: {hour.reason}"
+            reason = Sentence(_UNKNOWN, hour=hour.reason)
             ttl_seconds = parameters.clamp(hour.ttl_seconds or 0.0)
             until = hour.valid_until if estimate is None else observation.now
             return Decision(ttl_seconds, self.name, reason, hour.terms, until)
@@ -34,5 +38,5 @@ class HeuristicFreshness:
             "wanted": wanted,
             **parameters.bounds,
         }
-        reason = f"The row has been as it is for {age:.0f} s, of which {parameters.freshness_fraction:.0%}."
+        reason = Sentence(_KNOWN, age=age, fraction=parameters.freshness_fraction)
         return Decision(ttl_seconds, self.name, reason, terms, observation.now)

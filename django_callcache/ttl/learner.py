@@ -32,6 +32,7 @@ from django_callcache.ttl.hour_bins import HourBins, hour_bins
 from django_callcache.ttl.key_record import KeyRecord
 from django_callcache.ttl.policy import Decision, Observation, Policy, TtlParameters
 from django_callcache.ttl.profile import HOUR, HourlyProfile
+from django_callcache.ttl.staleness import EXPLORATION_SECONDS, EXPLORED, StalenessTarget
 
 KEPT = 0.9
 """What is left of a key's older observations at each new one."""
@@ -80,6 +81,7 @@ class Learner:
         parameters: What the policy is tuned with.
         jitter: Share of a TTL that is taken off at random, at most.
         tables: What the prefix has learnt so far.
+        staleness: What keeps its stale hits at a share of them.
         draw: Returns a random number from 0 to 1.
     """
 
@@ -90,6 +92,7 @@ class Learner:
         *,
         jitter: float = 0.0,
         tables: ChangeTables | None = None,
+        staleness: StalenessTarget | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.policy = policy
@@ -99,21 +102,23 @@ class Learner:
         self.bins: HourBins = hour_bins(parameters.time_zone)
         self._alex = policy if isinstance(policy, Alex) else None
         self.jitter = jitter
+        self.staleness = staleness or StalenessTarget(None)
         self._draw = draw
 
     def take(self, load: Load, profile: HourlyProfile) -> Verdict:
         """Learn from a load, and decide how long its value lives."""
         record = self._learn(load)
-        decision = self.policy.decide(
-            Observation(now=load.now, profile=profile, estimate=self.estimate(record))
-        )
+        decision = self.explain(record, load.now, profile)
         ttl_seconds = decision.ttl_seconds or 0.0
+        if self.staleness.is_bypassed(ttl_seconds) and self._draw() < EXPLORED:
+            ttl_seconds = EXPLORATION_SECONDS
         ttl_seconds -= ttl_seconds * self.jitter * self._draw()
         return Verdict(decision, ttl_seconds, replace(record, expires_at=load.now + ttl_seconds))
 
     def explain(self, record: KeyRecord | None, now: float, profile: HourlyProfile) -> Decision:
         """What a load would be given now, were the value still what it was. Nothing is learnt from asking."""
-        return self.policy.decide(Observation(now=now, profile=profile, estimate=self.estimate(record)))
+        observation = Observation(now=now, profile=profile, estimate=self.estimate(record))
+        return self.staleness.corrected(self.policy.decide(observation), now)
 
     def estimate(self, record: KeyRecord | None) -> Estimate:
         """What is known of a key, or of a key that nothing is known of."""

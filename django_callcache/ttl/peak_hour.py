@@ -15,9 +15,34 @@ from zoneinfo import ZoneInfo
 
 from django_callcache.ttl.policy import Decision, Observation, TtlParameters
 from django_callcache.ttl.profile import HOUR, days_back
+from django_callcache.ttl.sentence import Sentence, gettext_noop
 
 OFFICE_HOURS = range(9, 19)
 DAYS_BACK = 7
+
+_BUSY = gettext_noop(
+    "{hour:02}:00 is a peak hour: {average:.1f} reads on average over {samples:.0f} days, "
+    "above {threshold:g}."
+)
+_QUIET = gettext_noop(
+    "{hour:02}:00 is no peak hour: {average:.1f} reads on average over {samples:.0f} days, "
+    "not above {threshold:g}."
+)
+_OFFICE_HOURS = {
+    (False, True): gettext_noop(
+        "{hour:02}:00 is within office hours, which decide since nothing is recorded yet."
+    ),
+    (False, False): gettext_noop(
+        "{hour:02}:00 is outside office hours, which decide since nothing is recorded yet."
+    ),
+    (True, True): gettext_noop(
+        "{hour:02}:00 is within office hours, which decide since collection has just begun."
+    ),
+    (True, False): gettext_noop(
+        "{hour:02}:00 is outside office hours, which decide since collection has just begun."
+    ),
+}
+"""By whether collection has begun, and whether the hour is one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +85,7 @@ class PeakHour:
         first_day = datetime.combine(today - timedelta(days=DAYS_BACK), datetime.min.time(), self.zone)
         first_hour = observation.profile.first_hour(first_day.timestamp(), observation.now)
         if first_hour is None:
-            return self._by_office_hours(hour, "nothing is recorded yet", {}, None)
+            return self._by_office_hours(hour, False, {}, None)
         warm_until = first_hour * HOUR + self.parameters.warmup_hours * HOUR
         is_warm = observation.now >= warm_until
         samples = observation.profile.samples(hour, days_back(today, DAYS_BACK), self.zone)
@@ -68,23 +93,19 @@ class PeakHour:
         terms = {"average": average, "samples": float(len(samples))}
         if average > self.parameters.usage_threshold or is_warm:
             return self._by_average(hour, terms, None if is_warm else warm_until)
-        return self._by_office_hours(hour, "collection has just begun", terms, warm_until)
+        return self._by_office_hours(hour, True, terms, warm_until)
 
     def _by_average(self, hour: int, terms: dict[str, float], warm_until: float | None) -> PeakAssessment:
         threshold = self.parameters.usage_threshold
         is_peak = terms["average"] > threshold
-        reason = (
-            f"{hour:02}:00 is {'a' if is_peak else 'no'} peak hour: {terms['average']:.1f} reads on average "
-            f"over {terms['samples']:.0f} days, {'above' if is_peak else 'not above'} {threshold:g}."
-        )
+        reason = Sentence(_BUSY if is_peak else _QUIET, hour=hour, threshold=threshold, **terms)
         return PeakAssessment(is_peak, reason, self._terms(hour, is_peak, terms), warm_until)
 
     def _by_office_hours(
-        self, hour: int, cause: str, terms: dict[str, float], warm_until: float | None
+        self, hour: int, has_begun: bool, terms: dict[str, float], warm_until: float | None
     ) -> PeakAssessment:
         is_peak = hour in OFFICE_HOURS
-        place = "within" if is_peak else "outside"
-        reason = f"{hour:02}:00 is {place} office hours, which decide since {cause}."
+        reason = Sentence(_OFFICE_HOURS[has_begun, is_peak], hour=hour)
         return PeakAssessment(is_peak, reason, self._terms(hour, is_peak, terms), warm_until)
 
     def _terms(self, hour: int, is_peak: bool, terms: dict[str, float]) -> dict[str, float | str]:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from django_callcache.ttl.estimate import Estimate
 from django_callcache.ttl.profile import HourlyProfile
+from django_callcache.ttl.sentence import Sentence, gettext_noop
 
 DEFAULT_TTL = 3600.0
 PEAK_TTL = 1800.0
@@ -85,7 +86,7 @@ class Decision:
     policy: str
     """Name of the policy that answered."""
     reason: str
-    """One sentence for people."""
+    """A sentence for people, in English; a `Sentence`, which can be translated, by our policies."""
     terms: Mapping[str, float | str] = field(default_factory=dict)
     """The inputs that made the answer, by name."""
     valid_until: float = math.inf
@@ -108,6 +109,9 @@ class Policy(Protocol):
         """Answer for one moment; the same observation gives the same answer."""
 
 
+_EXPLICIT = Sentence(gettext_noop("The caller gave the timeout."))
+
+
 def explicit_timeout(ttl_seconds: float | None) -> Decision:
     """The answer where the caller gave a timeout: that one, whatever a policy would say."""
-    return Decision(ttl_seconds, "explicit", "The caller gave the timeout.")
+    return Decision(ttl_seconds, "explicit", _EXPLICIT)

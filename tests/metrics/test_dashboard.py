@@ -28,11 +28,12 @@ def expressions(dashboard):
 class TestDashboard:
     def test_metrics__exist(self, dashboard, make_cache):
         """Every metric in it exists in a real scrape, and every family of a scrape is in it."""
-        cache = make_cache(RULES={"call:": {"sync": "lww"}})
+        cache = make_cache(RULES={"call:": {"sync": "lww", "revalidate": 0.1}})
         cache.set("call:1", 1)
         cache.flush_stats()
         client = cache.redis_client()
         StatBuckets(client, cache.redis_keys).note({"passes_ok": 1}, {"synced_at": 1, "collected_at": 1})
+        client.hset(cache.redis_keys.checked("call:"), mapping={"n": 1, "s": 0, "fresh": 1})
         Heartbeat.of_this_process().write(client, cache.redis_keys)
         page = metrics.exposition("")[0].decode()
         families = list(text_string_to_metric_families(page))

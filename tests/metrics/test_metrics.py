@@ -125,6 +125,20 @@ class TestCollector:
         make_cache()
         assert not [name for name, *_ in scrape() if "outbox" in name or "_sync_" in name]
 
+    def test_collect__staleness(self, make_cache):
+        """The measured share of stale hits and the comparisons behind it, of prefixes that ask for them."""
+        cache = make_cache(RULES={"row:": {"revalidate": 0.1}, "new:": {"revalidate": 0.1}, "page:": {}})
+        found = {"n": 40, "s": 1, "fresh": 60, "stale": 2, "unclear": 3}
+        cache.redis_client().hset(cache.redis_keys.checked("row:"), mapping=found)
+        samples = scrape()
+        assert of(samples, "callcache_stale_hit_ratio", prefix="row:") == 0.025
+        for result in ("fresh", "stale", "unclear"):
+            total = of(samples, "callcache_checked_hits_total", prefix="row:", result=result)
+            assert total == found[result]
+        ratios = [labels for name, *labels in samples if name == "callcache_stale_hit_ratio"]
+        assert len(ratios) == 1
+        assert not [name for name, *labels in samples if "page:" in str(labels) and "hit" in name]
+
     def test_collect__down(self, make_cache, start_redis):
         """With Redis down the page says so, and nothing that it cannot know."""
         server = start_redis()

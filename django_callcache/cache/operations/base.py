@@ -13,7 +13,7 @@ from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, ERRORS, SETS, UNDECODABLE
 from django_callcache.cache.drivers import Io
 from django_callcache.cache.faults import fault_in
-from django_callcache.cache.near import NearCache, NearEntry, entry_of
+from django_callcache.cache.near import Copy, NearCache, NearEntry, absent, entry_of
 from django_callcache.cache.prefixes import Prefix, milliseconds
 from django_callcache.cache.runtime import Runtime
 from django_callcache.cache.value_keys import Key, ValueKeys
@@ -167,7 +167,24 @@ class OperationsBase:
             if value is MISSING or is_unasked_counter:
                 return None
         deadline = near.deadline(started, left)
-        return entry_of(key, redis_key, value, reply, prefix.codec.opened, deadline, prefix.counts)
+        entry = entry_of(key, redis_key, value, reply, prefix.codec.opened, deadline, prefix.counts)
+        if prefix.sampler is not None and entry.copy is not absent:
+            entry.copy = self._sampling(prefix, key, entry.copy)
+        return entry
+
+    def _sampling(self, prefix: Prefix, key: str, copy: Copy | None) -> Copy:
+        """What hands out a near copy whose hits are drawn to be compared with their origin."""
+        blocking = type(self)(self._runtime, self._runtime.blocking_io, self._value_keys)
+
+        def handed_out(kept: Any) -> Any:
+            blocking._hit(prefix, key, None)
+            return kept if copy is None else copy(kept)
+
+        return handed_out
+
+    def _hit(self, prefix: Prefix, key: Key, version: int | None) -> None:
+        """Have a hit compared with its origin, if it is drawn; to be asked for only where some are."""
+        raise NotImplementedError
 
     def _written(self, key: Key, version: int | None) -> None:
         """Drop this process's copy of a key: it was written, or may have been."""

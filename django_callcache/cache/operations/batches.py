@@ -86,6 +86,8 @@ class BatchOperations(TagOperations, LearningOperations):
                 prefix.counts.read(str(key), MISSES if value is MISSING else HITS, elapsed)
                 if value is not MISSING:
                     found[key] = value
+                    if prefix.sampler is not None:
+                        self._hit(prefix, key, version)
             if token is not None and self.near is not None:
                 near = self.near
                 copies = [

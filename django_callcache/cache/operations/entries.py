@@ -63,6 +63,8 @@ class EntryOperations(TagOperations, LearningOperations):
                 await self._tell(cache_miss, key, version, near=False)
             return missing
         prefix.counts.read(text, HITS, now() - started)
+        if prefix.sampler is not None:
+            self._hit(prefix, key, version)
         if cache_hit.receivers:
             await self._tell(cache_hit, key, version, near=False)
         return value

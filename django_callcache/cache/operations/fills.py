@@ -11,7 +11,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_callcache.cache.filling import FillToken, ForFill
 from django_callcache.cache.operations.base import FAILED, MISSING, now
 from django_callcache.cache.operations.computations import NO_LEASE, UNBOUNDED, Claim, Computation
-from django_callcache.cache.operations.refreshes import RefreshOperations
+from django_callcache.cache.operations.revalidations import RevalidationOperations
 from django_callcache.cache.single_flight import Flight, Landing
 from django_callcache.cache.value_keys import Key
 
@@ -21,7 +21,7 @@ FLIGHTS = 3
 """Flights that a caller waits for before it computes on its own: one under way, and two that begin later."""
 
 
-class FillOperations(RefreshOperations):
+class FillOperations(RevalidationOperations):
     """Values that callers bring along the means to compute."""
 
     async def get_or_set(
@@ -90,6 +90,8 @@ class FillOperations(RefreshOperations):
         else:
             value = await self.read(key, version, missing=MISSING, failed=FAILED)
         if value is not MISSING and value is not FAILED:
+            if prefix.sampler is not None and callable(default):
+                self._hit_with(self._wanted(key, version, default, timeout, options, ids))
             return value
         if not callable(default):
             return await self._given(key, default, timeout, version, value, ids)

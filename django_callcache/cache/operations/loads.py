@@ -19,6 +19,8 @@ from django_callcache.cache.operations.base import MISSING
 from django_callcache.cache.operations.batches import BatchOperations
 from django_callcache.cache.operations.computations import NO_LEASE, Claim, Computation
 from django_callcache.cache.operations.fills import FillOperations
+from django_callcache.cache.prefixes import Prefix
+from django_callcache.cache.value_keys import Key
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +71,19 @@ class LoadOperations(FillOperations, BatchOperations):
             for chunk in _chunks(group):
                 found |= await self._load_chunk(source_of[chunk[0]], chunk, version)
         return {key: found[key] for key in wanted if found[key] is not None}
+
+    def _hit(self, prefix: Prefix, key: Key, version: int | None) -> None:
+        """Have a hit of a record compared with what its loader says, if it is drawn."""
+        sampler = prefix.sampler
+        if sampler is None or not sampler.passes():
+            return
+        name = str(key)
+        source = sources.find(self._runtime.alias, name)
+        if source is not None and sampler.may_start():
+            doer = self._doer(is_coroutine=source.is_coroutine)
+            loader = doer._loader_of(source, name)
+            wanted = doer._wanted(name, version, loader, DEFAULT_TIMEOUT, prefix.filling)
+            doer._compare_behind(wanted, sampler)
 
     def _loader_of(self, source: Source, key: str) -> Callable[[FillContext], Any]:
         """What computes the record at a key, for the face that asks."""

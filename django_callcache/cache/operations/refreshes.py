@@ -60,6 +60,8 @@ class RefreshOperations(ComputationOperations):
                 await self._tell(cache_miss, key, wanted.version, near=False)
             return MISSING
         prefix.counts.read(str(key), HITS, now() - started)
+        if prefix.sampler is not None:
+            self._hit(prefix, key, wanted.version)
         if cache_hit.receivers:
             await self._tell(cache_hit, key, wanted.version, near=False)
         if type(left) is int and left >= 0 and type(cost) is bytes:
