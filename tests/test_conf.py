@@ -436,11 +436,17 @@ class TestRules:
             ({"a:": {"sync": "manul"}}, "[\"sync\"] is 'manul': give one of 'lww', 'local', 'remote'"),
             ({"a:": {"sync": "manul"}}, "Did you mean 'manual'?"),
             ({"a:": {"sync": True}}, "[\"sync\"] is True: give one of 'lww', 'local', 'remote'"),
-            ({"a:": {"revalidate": 1.5}}, '["revalidate"] is 1.5: give a number that is at least 0 and at most 1'),
-            ({"a:": {"stale_target": 0}}, '["stale_target"] is 0: give a number that is above 0 and at most 0.5'),
+            (
+                {"a:": {"revalidate": 1.5}},
+                "is 1.5: give a number that is at least 0 and at most 1",
+            ),
+            (
+                {"a:": {"stale_target": 0}},
+                "is 0: give a number that is above 0 and at most 0.5",
+            ),
             (
                 {"a:": {"stale_target": 0.02, "revalidate": 0}},
-                '["a:"] has "stale_target": 0.02 and "revalidate": 0, but only comparisons tell what is stale',
+                'has "stale_target": 0.02 and "revalidate": 0, but only comparisons tell what is stale',
             ),
         ],
     )

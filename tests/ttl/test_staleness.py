@@ -103,7 +103,8 @@ class TestStaleness:
         assert known.factor(START - 50) == known.factor(START)
 
     @pytest.mark.parametrize(
-        ("hits", "tries", "low", "high"), [(0, 10, 0.0, 0.278), (5, 100, 0.0215, 0.1118), (10, 10, 0.722, 1.0)]
+        ("hits", "tries", "low", "high"),
+        [(0, 10, 0.0, 0.278), (5, 100, 0.0215, 0.112), (10, 10, 0.722, 1)],
     )
     def test_wilson(self, hits, tries, low, high):
         """The interval is that of the tables, also where nothing or everything was hit."""

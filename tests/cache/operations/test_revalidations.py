@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import threading
 from collections import Counter
 
@@ -250,13 +251,13 @@ class TestRestraint:
         sampler = revalidation.HitSampler("row:", 0.02, None)
         drawn = [number for number in range(200_000) if sampler.passes()]
         assert 3400 < len(drawn) < 4600
-        gaps = [later - earlier for earlier, later in zip(drawn, drawn[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(drawn)]
         assert min(gaps) < 5
         assert max(gaps) > 150
 
     @pytest.mark.usefixtures("hurried")
     def test_get__written_meanwhile(self, make_cache, origin):
-        """A key that is written or deleted while the loader works tells nothing, and keeps what was written."""
+        """A key written or deleted while the loader works tells nothing, and keeps what was written."""
         cache = make_cache(NEAR=False, RULES={"row:": RULE})
         for change in (lambda: cache.set("row:1", "mine"), lambda: cache.delete("row:1")):
             cache.set("row:1", "stale")
@@ -336,7 +337,7 @@ class TestTarget:
         current = [0]
 
         def load(names):
-            return {name: current[0] for name in names}
+            return dict.fromkeys(names, current[0])
 
         register_loader("row:", load)
         try:
@@ -380,9 +381,7 @@ class TestTarget:
         wanted = operations._wanted("row:1", None, None, None, cache._runtime.prefixes.of("row:1").filling)
         expected = sampler.staleness.known
         for is_stale in (True, False, True, True, False):
-            note = operations._note(
-                wanted, sampler, revalidation.STALE if is_stale else revalidation.FRESH
-            )
+            note = operations._note(wanted, sampler, revalidation.STALE if is_stale else revalidation.FRESH)
             assert inspect.iscoroutine(note)
             with pytest.raises(StopIteration):
                 note.send(None)
