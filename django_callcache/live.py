@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from redis.exceptions import NoPermissionError, RedisError
 
 from django_callcache.cache import CallCache
-from django_callcache.conf import SyncSettings
+from django_callcache.conf import CacheOptions, SyncSettings
 from django_callcache.exceptions import CallCacheError
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.processes import ProcessReport, flat_pairs, read_reports
@@ -84,6 +84,20 @@ class LiveFacts:
             return False
         evicts = bool(self.max_memory) and self.eviction_policy.startswith("allkeys")
         return evicts or not self.is_append_only
+
+    def surprises(self, options: CacheOptions) -> dict[str, tuple[int | str, int | str]]:
+        """Return where the server is set otherwise than expected: what was expected, and what is there."""
+        pairs: dict[str, tuple[int | str | None, int | str]] = {
+            "maxmemory": (options.expect_maxmemory, self.max_memory),
+            "maxmemory-policy": (options.expect_eviction_policy, self.eviction_policy),
+        }
+        if not self.knows_server:
+            return {}
+        return {
+            name: (expected, found)
+            for name, (expected, found) in pairs.items()
+            if expected is not None and expected != found
+        }
 
     def backlog_share(self, sync: SyncSettings) -> float:
         """Return which part of the outbox's bounds is taken, in keys or bytes, whichever is more."""

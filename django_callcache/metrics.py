@@ -144,6 +144,7 @@ class CallCacheCollector(Collector):
         yield from _reachability(looks)
         answered = [(cache.alias, live) for cache, live in looks if live.is_reachable]
         synced = [(cache.alias, live) for cache, live in looks if live.is_reachable and is_synced(cache)]
+        yield _surprises((cache, live) for cache, live in looks if live.is_reachable)
         yield from _operations(answered)
         yield from _counters(COUNTERS, answered)
         yield from _gauges(GAUGES, answered)
@@ -252,6 +253,17 @@ def _reachability(looks: Iterable[tuple[CallCache, LiveFacts]]) -> Iterator[Metr
         given_up = cache.condition.is_degraded or any(each.is_degraded for each in live.processes)
         degraded.add_metric([cache.alias], float(given_up or not live.is_reachable))
     yield from (up, degraded)
+
+
+def _surprises(answered: Iterable[tuple[CallCache, LiveFacts]]) -> Metric:
+    family = GaugeMetricFamily(
+        "callcache_redis_memory_unexpected",
+        "Whether Redis's memory limit or eviction policy is not as expected (1) or is (0).",
+        labels=["alias"],
+    )
+    for cache, live in answered:
+        family.add_metric([cache.alias], float(bool(live.surprises(cache.options))))
+    return family
 
 
 def _operations(answered: Iterable[tuple[str, LiveFacts]]) -> Iterator[Metric]:

@@ -78,6 +78,7 @@ class Watch:
             "memory_share": (live.used_memory or 0) / live.max_memory if live.max_memory else None,
             "stats_age_seconds": late(live, live.totals.get("collected_at"), settings.sync.interval),
         }
+        values["memory_unexpected"] = float(bool(live.surprises(cache.options)))
         values |= self._evictions(live)
         try:
             values |= traffic(cache, live, settings)

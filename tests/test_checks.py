@@ -277,6 +277,13 @@ class TestSync:
         """Without such a rule neither is needed."""
         assert ids() == []
 
+    @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-lru", "noeviction"])
+    def test_check_eviction(self, policy):
+        """A policy that may take what waits for the remote store is an error, where something is synced."""
+        expected = ["E019"] if policy == "allkeys-lru" else []
+        assert ids({"default": synced(EXPECT_EVICTION_POLICY=policy)}, {"SYNC": SYNC}) == expected
+        assert ids({"default": alias(own={"EXPECT_EVICTION_POLICY": policy})}, {"SYNC": SYNC}) == []
+
     def test_check_sync__long_namespace(self):
         """The name of an alias is part of its namespace in the remote store, which has a length."""
         settings = {"SYNC": {"REMOTE": "supabase", "NAMESPACE": "x" * 125}}

@@ -351,6 +351,25 @@ class TestCacheOptions:
         assert options(**{foreign: "x"}) == CacheOptions()
 
 
+class TestExpectedMemory:
+    @pytest.mark.parametrize(
+        ("stated", "found"),
+        [(None, None), (0, 0), ("512mb", 512 * 2**20), ("2GB", 2**31), ("1k", 1000), (4096, 4096)],
+    )
+    def test_read(self, stated, found):
+        """An amount of memory is written as in Redis's own configuration."""
+        assert options(EXPECT_MAXMEMORY=stated).expect_maxmemory == found
+
+    @pytest.mark.parametrize("stated", ["much", -1, True, "1.5gb", "1tb"])
+    def test_read__refused(self, stated):
+        """What is no amount is refused by an example."""
+        assert '"512mb"' in refused_options(EXPECT_MAXMEMORY=stated)
+
+    def test_policy__unknown(self):
+        """A policy that Redis does not have is refused."""
+        assert "allkeys-lru" in refused_options(EXPECT_EVICTION_POLICY="lru")
+
+
 class TestTimeout:
     @pytest.mark.parametrize(
         ("timeout", "found"), [(None, None), (60, 60.0), ("60", 60.0), (0.5, 0.5), (0, 0.0)]

@@ -10,6 +10,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from django_callcache.cache import CallCache
+from django_callcache.conf import CacheOptions
 from django_callcache.live import masked
 from django_callcache.replication.losses import is_paused
 
@@ -95,19 +96,28 @@ def server_of(cache: CallCache, *, synced: bool) -> Server:
     return Server(
         "Valkey" if "valkey_version" in info else "Redis",
         tuple(group for group in groups if group.fields),
-        tuple(_advice(info, synced=synced, is_paused=synced and is_paused(cache))),
+        tuple(_advice(info, synced=synced, is_paused=synced and is_paused(cache), options=cache.options)),
         slow,
         fault,
         client.dbsize(),
     )
 
 
-def _advice(info: Mapping[str, Any], *, synced: bool, is_paused: bool) -> Iterator[str]:
+def _advice(
+    info: Mapping[str, Any], *, synced: bool, is_paused: bool, options: CacheOptions
+) -> Iterator[str]:
     limit, policy = int(info.get("maxmemory", 0)), str(info.get("maxmemory_policy", ""))
     if not limit:
         yield "no_limit"
     elif policy == "noeviction":
         yield "noeviction"
+    for name, expected in (
+        ("maxmemory", options.expect_maxmemory),
+        ("maxmemory_policy", options.expect_eviction_policy),
+    ):
+        if expected is not None and info.get(name) != expected:
+            yield "unexpected"
+            break
     if synced and limit and policy.startswith("allkeys"):
         yield "evicts_unsynced"
     if is_paused:

@@ -57,6 +57,7 @@ EXPRESSIONS = {
         f"{_worst('callcache_redis_memory_used_bytes')} / "
         f"({_worst('callcache_redis_memory_max_bytes')} > 0) > $threshold"
     ),
+    "memory-unexpected": f"{_worst('callcache_redis_memory_unexpected')} > $threshold",
     "evictions": f"{_worst('rate(callcache_redis_evicted_keys_total[5m])')} > $threshold",
     "near-stale": f"{_worst('callcache_invalidation_lag_seconds')} > $threshold",
     "stats-stalled": f"time() - {_worst('callcache_stats_collected_timestamp_seconds')} > $late",

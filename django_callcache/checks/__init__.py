@@ -27,6 +27,7 @@ CHECKS = (
     invalidation.check_sources,
     sync.check_sync,
     sync.check_tables,
+    sync.check_eviction,
     sync.check_strategies,
     sync.check_remote,
 )

@@ -64,6 +64,19 @@ def check_tables(**kwargs: Any) -> Iterator[checks.CheckMessage]:
                 )
 
 
+def check_eviction(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """What waits for the remote store is not meant to be evicted."""
+    for cache in our_caches():
+        policy = cache.options.expect_eviction_policy or ""
+        if policy.startswith("allkeys") and any(rule.sync for rule in cache.options.rules):
+            yield checks.Error(
+                f'Rules of {cache.alias!r} have "sync", but its EXPECT_EVICTION_POLICY is {policy!r}: '
+                "Redis may evict what waits for the remote store.",
+                hint="Set maxmemory-policy, and EXPECT_EVICTION_POLICY, to noeviction or volatile-lru.",
+                id="callcache.E019",
+            )
+
+
 def check_strategies(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """The functions that rules name to merge two sides are there."""
     for cache in our_caches():

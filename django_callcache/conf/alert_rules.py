@@ -118,6 +118,12 @@ SHIPPED = (
         summary="Redis is close to its memory limit.",
     ),
     AlertRule(
+        name="memory-unexpected",
+        signal="memory_unexpected",
+        after=60,
+        summary="Redis's memory limit or eviction policy is not what the settings expect.",
+    ),
+    AlertRule(
         name="evictions",
         signal="evictions_per_second",
         threshold=1.0,

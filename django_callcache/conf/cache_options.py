@@ -6,6 +6,7 @@ a cache URL puts them. django-redis's own options are translated (see ``django_r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -41,6 +42,20 @@ Serializer = Literal["pickle", "msgpack", "json"]
 CompressLevel = Annotated[int, Bounds(at_least=-7, at_most=22)]
 Threshold = Annotated[int, Bounds(at_least=0)]
 
+UNITS = {"b": 1, "k": 10**3, "kb": 2**10, "m": 10**6, "mb": 2**20, "g": 10**9, "gb": 2**30}
+"""As in redis.conf."""
+
+EvictionPolicy = Literal[
+    "noeviction",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+]
+
 STRATEGIES = ("lww", "local", "remote", "newest-version", "manual")
 
 USUAL_SHARE = 0.02
@@ -61,6 +76,17 @@ def read_rule_ttl(value: object, where: str) -> str | float | None:
     if seconds <= 0:
         raise wrong(where, value, expected)
     return seconds
+
+
+def read_bytes(value: object, where: str) -> int | None:
+    """Read an amount of memory as Redis's own configuration has it; None where nothing is said."""
+    if value is None:
+        return None
+    text = str(value).strip().lower()
+    found = re.fullmatch(r"(\d+)(b|k|kb|m|mb|g|gb)?", text)
+    if found is None or isinstance(value, bool):
+        raise wrong(where, value, 'bytes, or a text such as "512mb" or "2gb"; 0 where there is no limit')
+    return int(found[1]) * UNITS[found[2] or "b"]
 
 
 def read_near(value: object, where: str) -> Literal["rules"] | bool:
@@ -222,6 +248,11 @@ class CacheOptions:
     """Bytes that the copies of one process may have in all."""
     max_staleness: Annotated[float, Bounds(at_least=1)] = 2.0
     """Seconds that a copy is served for after Redis last confirmed that nothing has changed."""
+    expect_maxmemory: Annotated[int | None, ReadBy(read_bytes)] = None
+    """The memory limit that Redis should have: bytes, or a text such as "512mb"; 0: none. Where the server
+    has another, the doctor, an alert and the admin say so. Left out, nothing is expected."""
+    expect_eviction_policy: EvictionPolicy | None = None
+    """The `maxmemory-policy` that Redis should have; checked likewise."""
     stats: bool = True
     """Whether calls of this alias are counted."""
     rules: Annotated[tuple[PrefixRule, ...], ReadBy(read_rules)] = ()

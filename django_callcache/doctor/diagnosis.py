@@ -132,6 +132,19 @@ def _eviction(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _surprises(facts: Facts) -> Iterator[Finding]:
+    if facts.surprises:
+        yield Finding(
+            name="memory-unexpected",
+            level="warning",
+            evidence={
+                name: f"{found} instead of {expected}" for name, (expected, found) in facts.surprises.items()
+            },
+            cause="Redis's memory limit or eviction policy is not what the settings expect.",
+            cure="Set it in redis.conf; or correct EXPECT_MAXMEMORY, EXPECT_EVICTION_POLICY.",
+        )
+
+
 def _slow_commands(facts: Facts) -> Iterator[Finding]:
     slow = [each for each in facts.slow_commands if each.seconds >= SLOW_COMMAND_SECONDS]
     longest: dict[str, float] = defaultdict(float)
@@ -318,6 +331,7 @@ _JUDGES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _emptied,
     _remote,
     _eviction,
+    _surprises,
     _slow_commands,
     _network,
     _large,

@@ -44,9 +44,11 @@ def examine(cache: CallCache, *, remote: bool = True) -> Facts:
     synced = is_synced(cache)
     with suppress(*FAULTS):  # the look will tell
         cache.flush_stats()
+    live = look(cache, synced=synced)
     facts = Facts(
         alias=cache.alias,
-        live=look(cache, synced=synced),
+        live=live,
+        surprises=live.surprises(cache.options),
         is_synced=synced,
         interval=settings.sync.interval,
         is_counting=cache.options.stats and settings.stats.enabled,

@@ -71,5 +71,7 @@ class Facts:
     """Whether it is there and refuses us."""
     last_failure: str = ""
     """What ended the last sync pass, if it failed."""
+    surprises: Mapping[str, tuple[int | str, int | str]] = field(default_factory=dict)
+    """Settings of the server that are not as expected: what was expected, and what is there."""
     is_counting: bool = True
     """Whether statistics are kept, so that there should be a loop."""

@@ -9,8 +9,12 @@ from contextlib import ExitStack
 import pytest
 from django.core.management import CommandError, call_command
 
+from django_callcache.admin.server import server_of
+from django_callcache.conf import get_settings
 from django_callcache.doctor import diagnose, examine
+from django_callcache.live import look
 from django_callcache.sync.leader import Heartbeat
+from django_callcache.watch import Watch
 from tests.cache.proxy import Proxy
 from tests.cache.waiting import wait_until
 
@@ -50,6 +54,28 @@ def spin(client, milliseconds):
     end
     """
     client.eval(script, 0, milliseconds)
+
+
+class TestExpected:
+    @pytest.mark.parametrize(
+        ("limit", "policy", "evidence"),
+        [
+            ("64mb", "volatile-lru", None),
+            ("64mb", "noeviction", {"maxmemory-policy": "noeviction instead of volatile-lru"}),
+            ("0", "volatile-lru", {"maxmemory": "0 instead of 67108864"}),
+        ],
+    )
+    def test_memory(self, patient, limit, policy, evidence):
+        """A memory limit or policy that is not as the settings expect is found, by doctor, watch and page."""
+        cache = patient(EXPECT_MAXMEMORY="64mb", EXPECT_EVICTION_POLICY="volatile-lru")
+        client = cache.redis_client()
+        client.config_set("maxmemory", limit)
+        client.config_set("maxmemory-policy", policy)
+        found = {finding.name: finding.evidence for finding in diagnose(examine(cache))}
+        assert found.get("memory-unexpected") == evidence
+        signals = Watch(lambda: cache).signals(cache, look(cache), get_settings())
+        assert signals["memory_unexpected"] == (evidence is not None)
+        assert ("unexpected" in server_of(cache, synced=False).advice) == (evidence is not None)
 
 
 class TestStaged:

@@ -93,6 +93,10 @@ CASES = {
             series("callcache_outbox_entries", "0x120"),
         ],
     ),
+    "memory-unexpected": (
+        [series("callcache_redis_memory_unexpected", "1x120")],
+        [series("callcache_redis_memory_unexpected", "0x120")],
+    ),
     "redis-emptied": (
         [series("callcache_sync_paused", "1x120")],
         [series("callcache_sync_paused", "0x120")],
