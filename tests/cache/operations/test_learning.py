@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -263,3 +265,57 @@ def count_trips(io):
 
         setattr(io, name, counted)
     return trips
+
+
+class TestRefresh:
+    """Values computed anew while they are still there teach the policy, over a real Redis."""
+
+    async def refreshed(self, face, redis_client, how):
+        """Compute an entry anew in one of the ways there are."""
+        loader, options = loader_of(face), {}
+        if how == "force":
+            return await face.get_or_set("row:1", loader, force=True)
+        if how == "refresh_ahead":
+            # So slow was the last load that the entry is due by now.
+            redis_client.hset(side_of(face, "row:1"), "t", 10**9)
+            options = {"refresh_ahead": 1000.0}
+        else:
+            redis_client.pexpire(face.cache.make_key("row:1"), 1)
+            wait_until(lambda: not redis_client.exists(face.cache.make_key("row:1")))
+            options = {"grace": 60.0}
+        return await face.get_or_set("row:1", loader, **options)
+
+    @pytest.mark.parametrize("how", ["force", "refresh_ahead", "grace"])
+    async def test_get_or_set__refreshed(self, learning, redis_client, how):
+        """An entry that is computed anew, and found changed, counts as changed: nobody had told of it."""
+        await learning.get_or_set("row:1", "old", grace=60.0)
+        remember(learning, redis_client, "row:1", "old", expired=10 if how == "grace" else -500)
+        await self.refreshed(learning, redis_client, how)
+        await settled(lambda: sums_of(learning)[OBSERVATIONS] == 1)
+        assert sums_of(learning)[ALL_CHANGES] == 1
+        await settled(lambda: record_of(learning, redis_client, "row:1").changes == 1)
+
+    async def test_get_or_set__forced_and_the_same(self, learning, redis_client):
+        """An entry that is computed anew, and found as it was, counts as unchanged for all that time."""
+        await learning.set("row:1", "new")
+        remember(learning, redis_client, "row:1", "new", expired=-500)
+        await learning.get_or_set("row:1", loader_of(learning), force=True)
+        assert (sums_of(learning)[OBSERVATIONS], sums_of(learning)[ALL_CHANGES]) == (1, 0)
+        assert sums_of(learning)[ALL_EXPOSURE] > 900
+
+
+def loader_of(face):
+    """What computes a new value, for the face that asks."""
+
+    async def aload():
+        return "new"
+
+    return aload if face.is_native else lambda: "new"
+
+
+async def settled(condition):
+    """Wait for what goes on behind, on this loop or in another thread."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        await asyncio.sleep(0.002)
