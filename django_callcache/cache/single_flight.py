@@ -91,10 +91,11 @@ class Flights:
         return not flight.done.done()
 
     @contextmanager
-    def leading(self, flight: Flight) -> Iterator[None]:
-        """Run a loader: what it calls must not wait for this flight."""
-        flight.thread = threading.get_ident()
-        before = _leading.set((*_leading.get(), flight))
+    def leading(self, *flights: Flight) -> Iterator[None]:
+        """Run a loader: what it calls must not wait for its flights."""
+        for flight in flights:
+            flight.thread = threading.get_ident()
+        before = _leading.set((*_leading.get(), *flights))
         try:
             yield
         finally:

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from django_callcache.cache.loading import register_loader, sources
+from django_callcache.cache.operations.loads import LoadOperations
 from tests.cache.waiting import wait_until
 
 RULES = {"campaign:": {"ttl": 60, "absent_ttl": 20}, "stale:": {"ttl": 0.05, "grace": 60}}
@@ -257,6 +258,175 @@ class TestLoadMany:
             await face.load_many(["campaign:1"])
         loader.error = None
         assert await face.load_many(["campaign:1"]) == {"campaign:1": {"id": "1"}}
+
+
+class Slow(Records):
+    """A loader that waits to be let go on."""
+
+    def __init__(self, *names):
+        super().__init__(*names)
+        self.began = threading.Event()
+        self.may_end = threading.Event()
+
+    def __call__(self, names):
+        found = super().__call__(names)
+        self.began.set()
+        assert self.may_end.wait(60)
+        return found
+
+
+@pytest.fixture
+def twins(make_caches, redis_url):
+    """Two caches with the same entries that share nothing in this process, as those of two processes do."""
+    own = {"STATS": False, "DEADLINE": 10, "RULES": RULES, "ALIAS": "default"}
+    stated = [{**own, "MAX_CONNECTIONS": number} for number in (10, 11)]  # the same would share all
+    aliases = [{"LOCATION": redis_url, "KEY_PREFIX": "t", "OPTIONS": {"CALLCACHE": each}} for each in stated]
+    one, other = make_caches(dict(zip(("default", "twin"), aliases, strict=True)))
+    assert one._runtime is not other._runtime
+    return one, other
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+KEYS = ("campaign:1", "campaign:2", "campaign:3")
+
+
+class TestLoadManyAtOnce:
+    """Callers that want the same records at the same time."""
+
+    def load_beside(self, pool, slow, first, second):
+        """Begin a second call while the loader of the first is at work; return what both brought."""
+        ahead = pool.submit(first)
+        assert slow.began.wait(60)
+        behind = pool.submit(second)
+        # The loader is asked for what nobody loads yet before anybody is waited for.
+        slow.may_end.set()
+        return ahead.result(60), behind.result(60)
+
+    @pytest.mark.parametrize("is_process", [False, True])
+    def test_load_many__same(self, twins, register, pool, is_process):
+        """What another thread or process loads is waited for."""
+        slow = register("campaign:", Slow("1", "2"))
+        one, other = twins[0], twins[is_process]
+        found = self.load_beside(pool, slow, lambda: one.load_many(KEYS), lambda: other.load_many(KEYS))
+        assert slow.calls == [["1", "2", "3"]]
+        assert found[0] == found[1] == {"campaign:1": {"id": "1"}, "campaign:2": {"id": "2"}}
+
+    @pytest.mark.parametrize("is_process", [False, True])
+    def test_load_many__overlapping(self, twins, register, pool, is_process):
+        """Of several records each is loaded by who asks for it first."""
+        slow = register("campaign:", Slow("1", "2", "3"))
+        one, other = twins[0], twins[is_process]
+        found = self.load_beside(
+            pool, slow, lambda: one.load_many(KEYS[:2]), lambda: other.load_many(KEYS[1:])
+        )
+        assert slow.calls == [["1", "2"], ["3"]]
+        assert set(found[0]) == set(KEYS[:2])
+        assert set(found[1]) == set(KEYS[1:])
+
+    @pytest.mark.parametrize("is_process", [False, True])
+    def test_load__beside_load_many(self, twins, register, pool, is_process):
+        """One record waits for a call that loads it among others, and the other way round."""
+        slow = register("campaign:", Slow("1", "2", "3"))
+        one, other = twins[0], twins[is_process]
+        self.load_beside(pool, slow, lambda: one.load_many(KEYS[:2]), lambda: other.load("campaign:2"))
+        assert slow.calls == [["1", "2"]]
+        one.delete_many(KEYS)
+        slow.calls.clear()
+        slow.began.clear()
+        slow.may_end.clear()
+        self.load_beside(pool, slow, lambda: one.load("campaign:2"), lambda: other.load_many(KEYS))
+        assert slow.calls == [["2"], ["1", "3"]]
+
+    def test_load_many__crossing(self, cache, register, pool):
+        """Many callers that want records in any order all get them, each loaded once."""
+        names = [str(number) for number in range(40)]
+        loader, everybody = register("campaign:", Records(*names)), threading.Barrier(8)
+
+        def ask(number):
+            wanted = names[number * 3 :] + names[: number * 3]
+            everybody.wait(60)
+            return cache.load_many(f"campaign:{name}" for name in (wanted[::-1] if number % 2 else wanted))
+
+        found = list(pool.map(ask, range(8)))
+        assert all(set(records) == {f"campaign:{name}" for name in names} for records in found)
+        assert sorted(name for call in loader.calls for name in call) == sorted(names)
+
+    @pytest.mark.parametrize("is_process", [False, True])
+    def test_load_many__error(self, twins, register, pool, is_process, monkeypatch):
+        """Whose loader fails, fails with those who wait in its process; another process loads then."""
+        waits = threading.Event()
+        name = "_claim" if is_process else "_follow"
+        original = getattr(LoadOperations, name)
+
+        def wait(self, *stated):
+            waits.set()
+            return original(self, *stated)
+
+        monkeypatch.setattr(LoadOperations, name, wait)
+
+        class Failing(Slow):
+            def __call__(self, names):
+                super().__call__(names)
+                if len(self.calls) == 1:
+                    raise OSError("away")
+                return Records.__call__(self, names)
+
+        slow = register("campaign:", Failing("1"))
+        one, other = twins[0], twins[is_process]
+        ahead = pool.submit(one.load_many, KEYS)
+        assert slow.began.wait(60)
+        behind = pool.submit(other.load_many, KEYS)
+        assert waits.wait(60)
+        slow.may_end.set()
+        with pytest.raises(OSError, match="away"):
+            ahead.result(60)
+        if is_process:
+            assert behind.result(60) == {"campaign:1": {"id": "1"}}
+        else:
+            with pytest.raises(OSError, match="away"):
+                behind.result(60)
+        assert one.load_many(KEYS) == {"campaign:1": {"id": "1"}}
+
+    def test_load_many__died(self, cache, register, redis_client):
+        """Records of a process that died are loaded when its lease ends, the others before."""
+        leases = [cache.redis_keys.lease(cache.redis_key(key)) for key in KEYS[:2]]
+        redis_client.mset(dict.fromkeys(leases, "lease:"))
+
+        class Ending(Records):
+            def __call__(self, names):
+                redis_client.delete(*leases)
+                return super().__call__(names)
+
+        loader = register("campaign:", Ending("1", "2"))
+        assert set(cache.load_many(KEYS)) == set(KEYS[:2])
+        assert loader.calls[0] == ["3"]
+        assert sorted(name for call in loader.calls for name in call) == ["1", "2", "3"]
+
+    async def test_aload_many(self, cache, register):
+        """Tasks of a loop share what they load."""
+        loader = register("campaign:", Records("1", "2"))
+        found = await asyncio.gather(*(cache.aload_many(KEYS) for _ in range(10)), cache.aload(KEYS[0]))
+        assert found[:10] == [{"campaign:1": {"id": "1"}, "campaign:2": {"id": "2"}}] * 10
+        assert found[10] == {"id": "1"}
+        assert loader.calls == [["1", "2", "3"]]
+
+    async def test_aload_many__cancelled(self, cache):
+        """A task that is cancelled leaves nobody waiting."""
+        slow = Slow("1")
+        sources.state("tests", [("default", "campaign:", slow)])
+        task = asyncio.create_task(cache.aload_many(KEYS))
+        await asyncio.to_thread(slow.began.wait, 60)
+        task.cancel()
+        slow.may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await cache.aload_many(KEYS) == {"campaign:1": {"id": "1"}}
+        sources.state("tests", [])
 
 
 @pytest.mark.parametrize("on_error", ["degrade", "raise"])
