@@ -45,6 +45,8 @@ COUNTERS = (
     ("undecodable", "callcache_undecodable", "Values that could not be verified or decoded: misses."),
     ("near_evictions", "callcache_near_evictions", "Near copies dropped for want of room."),
     ("near_invalidations", "callcache_near_invalidations", "Changes that processes heard of."),
+    ("near_checked", "callcache_near_checked", "Copies that were compared with Redis."),
+    ("near_inconsistent", "callcache_inconsistent", "Copies served longer than they may be."),
 )
 SYNC_COUNTERS = (
     ("pushed", "callcache_sync_pushed", "Entries pushed to the remote store."),

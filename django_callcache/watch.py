@@ -41,6 +41,7 @@ class Watch:
         self._clock = clock
         self._next_at = 0.0
         self._evicted: tuple[float, int] | None = None
+        self._found: int | None = None
 
     def look_if_due(self) -> None:
         """Look, unless it was done a moment ago. No failure gets out: the loop goes on."""
@@ -79,12 +80,18 @@ class Watch:
             "stats_age_seconds": late(live, live.totals.get("collected_at"), settings.sync.interval),
         }
         values["memory_unexpected"] = float(bool(live.surprises(cache.options)))
+        values["inconsistent"] = self._inconsistent(live)
         values |= self._evictions(live)
         try:
             values |= traffic(cache, live, settings)
         except FAULTS as fault:
             logger.debug("alias=%s traffic=unknown error=%s", cache.alias, type(fault).__name__)
         return values | (sync_signals(cache, live, settings) if is_synced(cache) else {})
+
+    def _inconsistent(self, live: LiveFacts) -> float:
+        """Copies found inconsistent since the last look; totals begin anew where Redis has lost them."""
+        before, self._found = self._found, live.totals.get("near_inconsistent", 0)
+        return float(max(self._found - before, 0)) if before is not None else 0.0
 
     def _evictions(self, live: LiveFacts) -> Values:
         before, self._evicted = self._evicted, (live.now, live.evicted_keys)

@@ -60,6 +60,7 @@ EXPRESSIONS = {
     "memory-unexpected": f"{_worst('callcache_redis_memory_unexpected')} > $threshold",
     "evictions": f"{_worst('rate(callcache_redis_evicted_keys_total[5m])')} > $threshold",
     "near-stale": f"{_worst('callcache_invalidation_lag_seconds')} > $threshold",
+    "near-inconsistent": f"{_worst('increase(callcache_inconsistent_total[1h])')} > $threshold",
     "stats-stalled": f"time() - {_worst('callcache_stats_collected_timestamp_seconds')} > $late",
     "sync-stalled": (
         f"time() - {_worst('callcache_sync_last_success_timestamp_seconds')} > $late "

@@ -78,6 +78,7 @@ class Flusher:
                 _share(runtime, with_all=with_profile)
                 if with_report:
                     _report(runtime)
+                    _probe(runtime, stop)
                 if with_profile:
                     _read_profile(runtime)
                 if with_profile or not runtime.dictionaries.was_read:
@@ -109,6 +110,15 @@ def _report(runtime: Runtime) -> None:
         runtime.report()
     except redis.RedisError as error:
         logger.debug("alias=%s report=late error=%s", runtime.alias, type(error).__name__)
+
+
+def _probe(runtime: Runtime, stop: threading.Event) -> None:
+    if not _counts(runtime):
+        return
+    try:
+        runtime.probe(stop.wait)
+    except redis.RedisError as error:
+        logger.debug("alias=%s probe=late error=%s", runtime.alias, type(error).__name__)
 
 
 def _leave(runtime: Runtime) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import random
 import threading
 import time
 import uuid
@@ -54,7 +55,8 @@ WIDEST_CHARACTER = 4
 REMEMBERED_CHANGES = 1024
 """Keys whose last change is remembered, for reads under way to be told of it."""
 
-MARK = slice(-16, None)
+MARK_BYTES = 16
+MARK = slice(-MARK_BYTES, None)
 """The part of a stored value that tells it from others at the same key: its seal; an integer's text."""
 
 
@@ -136,6 +138,10 @@ class NearCache:
         """Copies dropped for want of room."""
         self.invalidations = 0
         """Announcements of changes that were heard."""
+        self.checked = 0
+        """Copies that were compared with Redis."""
+        self.inconsistent = 0
+        """Those that were served longer than they may be."""
         self.confirmed_until = 0
         """Until when hits may be served: the link moves it on with each confirmation."""
         self._clear()
@@ -244,6 +250,19 @@ class NearCache:
             for entry in self._entries.values():
                 _count(entry)
             self._clear()
+
+    def serves(self, entry: NearEntry) -> bool:
+        """Tell whether a copy would be handed out now."""
+        at = time.monotonic_ns()
+        return self.find(entry.key) is entry and at < entry.deadline and at < self.confirmed_until
+
+    def sample(self, number: int, seconds: float) -> list[NearEntry]:
+        """Draw copies that are served, and will be for some seconds unless they are dropped."""
+        until = time.monotonic_ns() + int(seconds * 1e9)
+        with self._lock:
+            entries = [entry for entry in self._entries.values() if entry.deadline > until]
+        drawn = random.sample(entries, min(number, len(entries)))
+        return [entry for entry in drawn if self.serves(entry)]
 
     def collect(self) -> None:
         """Add the hits of all entries to their prefixes' counts."""

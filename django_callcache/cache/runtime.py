@@ -13,8 +13,9 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -30,6 +31,7 @@ from django_callcache.cache.announcer import Announcer
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.codecs import make_codec
 from django_callcache.cache.connections import Connections
+from django_callcache.cache.consistency import NearProbe
 from django_callcache.cache.counters import CountsReader, PrefixCounts
 from django_callcache.cache.dictionaries import SharedDictionaries
 from django_callcache.cache.drivers import BlockingIo, run
@@ -175,6 +177,8 @@ class Runtime:
                 self.near.collect()
                 whole["near_evictions"] = self.near.evictions
                 whole["near_invalidations"] = self.near.invalidations
+                whole["near_checked"] = self.near.checked
+                whole["near_inconsistent"] = self.near.inconsistent
             growth = self.counts_reader.growth(self.prefixes.counts(), whole)
             if growth:
                 run(self._run_script(add_command(self.redis_keys, growth)))
@@ -224,6 +228,21 @@ class Runtime:
             redis.exceptions.RedisError: It did not arrive.
         """
         run(self._run_script(report_command(self.redis_keys, self._process_id, self.condition())))
+
+    def probe(self, wait: Callable[[float], object]) -> int:
+        """Compare some near copies with Redis; return how many are served that should not be.
+
+        Args:
+            wait: Waits for some seconds.
+
+        Raises:
+            RedisFault: Redis cannot be asked.
+        """
+        if self.near is None or not len(self.near):
+            return 0
+        redis_key = partial(self.value_keys.redis_key, version=None)
+        probe = NearProbe(self.near, redis_key, self.ask, self.options.max_staleness, self.alias)
+        return probe.look(wait)
 
     def leave(self) -> None:
         """Take this process's report away: it ends.

@@ -140,6 +140,14 @@ SHIPPED = (
         summary="A process hears nothing of changes, so it serves no copies and asks Redis each time.",
     ),
     AlertRule(
+        name="near-inconsistent",
+        signal="inconsistent",
+        after=0,
+        clear_after=3600,
+        severity="critical",
+        summary="A process served copies of values that had changed.",
+    ),
+    AlertRule(
         name="stats-stalled",
         signal="stats_age_seconds",
         threshold=1200.0,

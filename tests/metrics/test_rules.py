@@ -97,6 +97,10 @@ CASES = {
         [series("callcache_redis_memory_unexpected", "1x120")],
         [series("callcache_redis_memory_unexpected", "0x120")],
     ),
+    "near-inconsistent": (
+        [series("callcache_inconsistent_total", "0x50 2x70")],
+        [series("callcache_inconsistent_total", "7x120")],
+    ),
     "redis-emptied": (
         [series("callcache_sync_paused", "1x120")],
         [series("callcache_sync_paused", "0x120")],
