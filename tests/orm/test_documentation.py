@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import date
 from pathlib import Path
-from textwrap import dedent
 from types import SimpleNamespace
 
 import pytest
@@ -19,10 +18,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def sample(page, beginning):
-    """The indented block of a page that begins so."""
-    found = re.findall(r"(?:^    .*\n|^\n)+", (DOCS / page).read_text(), re.MULTILINE)
-    (block,) = [each for each in map(dedent, found) if each.strip().startswith(beginning)]
-    return block.strip()
+    """The first block of Python on a page that begins so."""
+    found = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    return next(block for block in found if block.startswith(beginning)).strip()
 
 
 def problems():
