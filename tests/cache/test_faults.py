@@ -167,7 +167,7 @@ class TestDown:
     def test_table__all_methods(self):
         """No public method that has two faces is missing from the table above."""
         two_faced = {name for name in vars(CallCache) if f"a{name}" in vars(CallCache)}
-        # Locks, fills, loaders and steps have tests of their own; why a TTL is chosen is told by this process.
+        # Locks, fills, loaders, steps have tests of their own; why a TTL is chosen is told by this process.
         elsewhere = {"lock", "get_for_fill", "fill", "load", "load_many", "delete_step", "explain_ttl"}
         assert two_faced - elsewhere == set(DEGRADED)
 
