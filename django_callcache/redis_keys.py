@@ -43,7 +43,7 @@ class RedisKeys:
 
     def __init__(self, key_prefix: str, *, clustered: bool = False) -> None:
         self.root = ROOT + key_prefix.encode() + b":"
-        self._clustered = clustered
+        self.is_clustered = clustered
         self._stats = self.root + b"{stats}:"
         self._sync = self.root + b"sync:"
         self._side = self.root + b"side:"
@@ -60,10 +60,14 @@ class RedisKeys:
         """Hash beside a value that outlives it: versions, estimator state, stale copy."""
         return self._side + self._tag(redis_key) + redis_key
 
+    def share_slot(self, one: bytes, other: bytes) -> bool:
+        """Tell whether one script may touch the values at both keys."""
+        return not self.is_clustered or slot_of(one) == slot_of(other)
+
     def value_of_side(self, side: bytes) -> bytes:
         """The value key that a side record belongs to."""
         rest = side.removeprefix(self._side)
-        return rest[rest.index(b"}") + 1 :] if self._clustered else rest
+        return rest[rest.index(b"}") + 1 :] if self.is_clustered else rest
 
     def sides(self) -> bytes:
         """A glob that every side record matches."""
@@ -81,17 +85,23 @@ class RedisKeys:
         """Hash: group of keys to the stamp of the last deletion by pattern among them."""
         return self.root + b"fence:" + self._tag(redis_key)
 
+    def fences(self) -> tuple[bytes, ...]:
+        """Every fence there may be: one, or one a slot in a Redis Cluster."""
+        if not self.is_clustered:
+            return (self.fence(),)
+        return tuple(self.root + b"fence:{%b}" % tag for tag in _slot_tags())
+
     def tag_epoch(self) -> bytes:
         """String: drawn at random by readers, deleted with every tag that is dropped."""
         return self.tags + b"epoch"
 
     def outbox(self, redis_key: bytes) -> OutboxNames:
         """Outbox bucket that a value's writes go to."""
-        return self._names(self._tag(redis_key)) if self._clustered else self._bucket
+        return self._names(self._tag(redis_key)) if self.is_clustered else self._bucket
 
     def outboxes(self) -> tuple[OutboxNames, ...]:
         """Every outbox bucket there may be: one, or one a slot in a Redis Cluster."""
-        if not self._clustered:
+        if not self.is_clustered:
             return (self._bucket,)
         return tuple(self._names(b"{%b}" % tag) for tag in _slot_tags())
 
@@ -213,7 +223,7 @@ class RedisKeys:
         return OutboxNames(stem + b"due", stem + b"payload", stem + b"mark", stem + b"bytes")
 
     def _tag(self, redis_key: bytes) -> bytes:
-        return b"{%b}" % _slot_tags()[slot_of(redis_key)] if self._clustered else b""
+        return b"{%b}" % _slot_tags()[slot_of(redis_key)] if self.is_clustered else b""
 
 
 def slot_of(redis_key: bytes) -> int:

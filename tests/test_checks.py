@@ -214,10 +214,14 @@ class TestKeyPrefixes:
 
 class TestConnection:
     def test_check_connection__cluster(self):
-        """A Redis Cluster is refused as long as it is not supported."""
+        """A Redis Cluster is named by its address, and is not asked for what it does not have."""
         assert ids({"default": alias(options={"REDIS_CLIENT_CLASS": "redis.cluster.RedisCluster"})}) == [
             "E013"
         ]
+        nodes = "redis+cluster://127.0.0.1:7000,127.0.0.1:7001"
+        assert ids({"default": alias(nodes)}) == []
+        assert ids({"default": alias(nodes, own={"LINK": "per-key"})}) == ["E013"]
+        assert ids({"default": alias(nodes + "/2")}) == ["E003"]
 
     @pytest.mark.parametrize("wrong", [redis.asyncio.Connection, object, "redis.Connection"])
     def test_check_connection__class(self, wrong):

@@ -14,7 +14,7 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 from django_redis.cache import RedisCache
 
-from django_callcache.cache.drivers import Io, run
+from django_callcache.cache.drivers import Io
 from django_callcache.cache.faces import faces, iterating_faces
 from django_callcache.cache.faults import bared
 from django_callcache.cache.flusher import flush_if_late, keep_flushing
@@ -23,6 +23,7 @@ from django_callcache.cache.near import NearCache, absent
 from django_callcache.cache.operations import Operations
 from django_callcache.cache.operations.base import MISSING
 from django_callcache.cache.revalidation import read_staleness
+from django_callcache.cache.running import run
 from django_callcache.cache.runtime import Runtime, runtime_of
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
 from django_callcache.codec import Codec, DictionaryRecords

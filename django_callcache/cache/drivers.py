@@ -1,7 +1,7 @@
 """How an operation reaches Redis: one round trip at a time.
 
-An operation is a coroutine over `Io`. `BlockingIo` never suspends, so `run` carries an
-operation to its end in one step; `multiplexer.AsyncIo` is the other driver. Retry, deadline
+An operation is a coroutine over `Io`. `BlockingIo` never suspends, so `running.run` carries
+an operation to its end in one step; `multiplexer.AsyncIo` is the other driver. Retry, deadline
 and breaker live here; what a reply means is the operations' affair.
 """
 
@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from redis import Connection as RedisConnection
 from redis import exceptions as redis_errors
 
-from django_callcache.cache.background import background
 from django_callcache.cache.breaker import Breaker
+from django_callcache.cache.callers import BlockingCaller
 from django_callcache.cache.connections import Connections
-from django_callcache.cache.faults import bared, is_demoted, may_repeat, noted_fault
+from django_callcache.cache.faults import is_demoted, may_repeat, noted_fault
 from django_callcache.cache.tracking import KeyTracking
-from django_callcache.exceptions import RedisFault, SyncError
 from django_callcache.interruptions import interruption_in
 from django_callcache.signals import CacheSignal
-
-Result = TypeVar("Result")
 
 IDLE_NS = 1_000_000_000
 """A connection unused for longer is checked before it is used: the server may have closed it."""
@@ -88,30 +85,23 @@ class Io(Protocol):
         ...
 
 
-def run(operation: Coroutine[Any, Any, Result]) -> Result:
-    """Carry a blocking operation to its end."""
-    try:
-        operation.send(None)
-    except StopIteration as done:
-        result: Result = done.value
-        return result
-    except (RedisFault, SyncError) as error:
-        raise bared(error) from error.__cause__
-    operation.close()
-    raise RuntimeError("a blocking operation suspended")
-
-
 class FirstThings(Protocol):
     """What has to be made good before a call is carried out. `recovery.Recovery` documents it."""
 
     is_pending: bool
 
     async def first(
-        self, ask_many: Any, asked: Sequence[bytes], started: int, *, reads: bool
+        self,
+        ask_many: Any,
+        asked: Sequence[bytes],
+        started: int,
+        *,
+        reads: bool,
+        concerns: Callable[[bytes], bool] | None = None,
     ) -> list[Any]: ...
 
 
-class BlockingIo:
+class BlockingIo(BlockingCaller):
     """Round trips over redis-py connections, in the caller's thread.
 
     Args:
@@ -138,8 +128,6 @@ class BlockingIo:
         self._when_lost = when_lost
         self._breaker = breaker
         self._deadline_ns = int(deadline * 1e9)
-
-    blocks = True
 
     async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any:
         """See `Io.ask`."""
@@ -229,37 +217,45 @@ class BlockingIo:
             breaker.succeeded()
         return replies[own:], is_heard
 
-    async def call(self, factory: Callable[[], Any]) -> Any:
-        """Run the user's code.
+    def send_many(self, commands: Sequence[bytes], started: int, *, reads: bool) -> Sent:
+        """The first half of `ask_many`: the caller may send to other servers before it reads the replies.
+
+        What is sent is to be received, or to be abandoned.
 
         Raises:
-            TypeError: It is asynchronous, and there is no event loop here to run it.
+            RedisFault: Nothing was sent.
         """
-        result = factory()
-        if inspect.isawaitable(result):
-            _discard(result)
-            raise TypeError("The factory returned an awaitable; use the a… method of the same name.")
-        return result
-
-    async def tell(self, signal: CacheSignal, sender: str, **details: Any) -> None:
-        """See `Io.tell`."""
-        signal.tell(sender, **details)
-
-    async def pause(self, seconds: float) -> None:
-        """See `Io.pause`."""
-        time.sleep(seconds)  # noqa: ASYNC251 (this driver never suspends)
-
-    async def landed(self, done: Future[Any], seconds: float) -> bool:
-        """See `Io.landed`."""
+        if self._breaker.is_open:
+            self._breaker.check()
+        expires_at = started + self._deadline_ns
+        connection = self._connections.take(expires_at)
+        sent = Sent(connection, b"".join(commands), len(commands), expires_at, reads)
         try:
-            done.exception(max(seconds, 0))
-        except TimeoutError:  # of the wait: what the computation raised is returned
-            return False
-        return True
+            _prepare(connection, expires_at)
+            _send(connection, sent.command)
+        except BaseException as error:
+            sent.replies = self._failed(connection, error, False, *sent.asked)
+        return sent
 
-    def detach(self, operation: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-        """See `Io.detach`: in one of few threads."""
-        return background.submit(lambda: run(operation()))
+    def receive_many(self, sent: Sent) -> list[Any]:
+        """The second half of `ask_many`."""
+        if sent.replies is not None:
+            return sent.replies
+        connection, sent.connection = sent.connection, None
+        try:
+            sent.replies = self._receive(connection, sent.number, sent.expires_at)
+        except BaseException as error:
+            return self._failed(connection, error, True, *sent.asked)
+        self._connections.give(connection)
+        if self._breaker.is_troubled:
+            self._breaker.succeeded()
+        return sent.replies
+
+    def abandon(self, sent: Sent) -> None:
+        """Close a connection whose replies nobody reads."""
+        if sent.replies is None and sent.connection is not None:
+            _drop(sent.connection)
+            self._connections.give(sent.connection)
 
     def _failed(
         self,
@@ -319,6 +315,25 @@ class BlockingIo:
                 self._when_lost()
 
 
+class Sent:
+    """What was sent over a connection, and the replies once they are there."""
+
+    __slots__ = ("command", "connection", "expires_at", "number", "reads", "replies")
+
+    def __init__(self, connection: Any, command: bytes, number: int, expires_at: int, reads: bool) -> None:
+        self.connection = connection
+        self.command = command
+        self.number = number
+        self.expires_at = expires_at
+        self.reads = reads
+        self.replies: list[Any] | None = None
+
+    @property
+    def asked(self) -> tuple[bytes, int, int, bool]:
+        """What it takes to ask once more."""
+        return self.command, self.number, self.expires_at, self.reads
+
+
 def _prepare(connection: Any, expires_at: int) -> None:
     """Make ready to send, over a connection that may have to be made first."""
     if time.monotonic_ns() - connection.used_at > IDLE_NS:
@@ -370,9 +385,3 @@ def _drop(connection: Any) -> None:
     """Close a connection whose next bytes may belong to somebody else."""
     connection.disconnect()
     connection.used_at = 0
-
-
-def _discard(awaitable: Awaitable[Any]) -> None:
-    close = getattr(awaitable, "close", None)
-    if close is not None:
-        close()

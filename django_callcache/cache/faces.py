@@ -6,9 +6,9 @@ import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from django_callcache.cache.drivers import run
 from django_callcache.cache.faults import bared
 from django_callcache.cache.operations import Operations
+from django_callcache.cache.running import run
 from django_callcache.exceptions import CallCacheError, RedisFault, SyncError
 
 P = ParamSpec("P")

@@ -13,6 +13,15 @@ from django_callcache.exceptions import (
     SyncError,
 )
 
+
+class Lost(redis_errors.ResponseError):
+    """Stands for the reply of a node of a cluster that gave none, among those of nodes that did."""
+
+    def __init__(self, fault: RedisFault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
 _REFUSALS = ("MISCONF", "NOREPLICAS", "OOM")
 _FAILOVER = ("READONLY", "MASTERDOWN", "CLUSTERDOWN")
 _CONFIGURATION = ("NOAUTH", "WRONGPASS", "NOPERM", "unknown command", "SSL", "certificate")
@@ -28,6 +37,12 @@ def fault_of(error: BaseException, server: str, *, sent: bool) -> RedisFault:
     """
     if isinstance(error, RedisFault):
         return error
+    if isinstance(error, redis_errors.RedisClusterException) and error.__cause__ is not None:
+        return fault_of(error.__cause__, server, sent=sent)
+    if isinstance(error, redis_errors.RedisClusterException) and _speaks_of(error, ("not enabled",)):
+        return RedisMisconfigured(
+            f"Redis at {server} is no cluster. Begin LOCATION with redis:// instead of redis+cluster://."
+        )
     if isinstance(error, redis_errors.AuthenticationError) or _speaks_of(error, _CONFIGURATION):
         return RedisMisconfigured(
             f"Redis at {server} refuses this client ({type(error).__name__}). "
@@ -53,6 +68,8 @@ def fault_in(reply: redis_errors.ResponseError, server: str) -> RedisFault | Non
     name before those that a script meets. The reply's own text is not passed on: it may quote
     what was to be stored.
     """
+    if isinstance(reply, Lost):
+        return reply.fault
     if isinstance(reply, redis_errors.OutOfMemoryError) or _speaks_of(reply, _REFUSALS):
         return RedisRefused(f"Redis at {server} takes no writes now (memory or persistence).")
     failing_over = redis_errors.ReadOnlyError | redis_errors.ClusterDownError | redis_errors.MasterDownError

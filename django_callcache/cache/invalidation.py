@@ -31,7 +31,7 @@ from redis import exceptions as redis_errors
 from django_callcache.cache.announcer import announced_keys
 from django_callcache.cache.faults import refuses_command
 from django_callcache.cache.tracking import redirections
-from django_callcache.cache.watch import Watch
+from django_callcache.cache.watch import Hearer
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class InvalidationLink:
         self._make = make
         self._server = server
         self._connections: tuple[Any, ...] = ()
-        self._watches: tuple[Watch, ...] = ()
+        self._watches: tuple[Hearer, ...] = ()
         self.forget()
 
     def forget(self) -> None:
@@ -82,7 +82,7 @@ class InvalidationLink:
         """Whether others want to hear than did when the connection was made."""
         self._hang_ups = 0
 
-    def start(self, watch: Watch) -> None:
+    def start(self, watch: Hearer) -> None:
         """Listen for this alias too, unless it was done."""
         if watch in self._watches:
             return
@@ -96,7 +96,7 @@ class InvalidationLink:
                 return
             watch.begin()
 
-    def stop(self, watch: Watch) -> None:
+    def stop(self, watch: Hearer) -> None:
         """Listen no more for this alias; its near cache serves nothing until somebody reads again."""
         with self._lock:
             self._watches = tuple(each for each in self._watches if each is not watch)
@@ -113,10 +113,10 @@ class InvalidationLink:
         The copies go when the listener begins anew, for this may be called where no lock can be
         taken. None is served, and none filled in, before.
         """
-        if any(watch.near.confirmed_until for watch in self._watches):
+        if any(watch.is_confirmed for watch in self._watches):
             self._is_suspect = True
             for watch in self._watches:
-                watch.near.confirmed_until = 0
+                watch.distrust()
 
     def _started(self) -> bool:
         thread = threading.Thread(target=self._run, args=(self._stopped,), name="callcache-link", daemon=True)
@@ -150,7 +150,7 @@ class InvalidationLink:
                 self._thread = None
             return not self._is_outgrown
 
-    def _hear(self, watches: tuple[Watch, ...], opened: ExitStack, stopped: threading.Event) -> bool:
+    def _hear(self, watches: tuple[Hearer, ...], opened: ExitStack, stopped: threading.Event) -> bool:
         """Listen until something ends it; return False at once where the server allows it in no way."""
         self._connections = ()
         patience = min((watch.max_staleness for watch in watches), default=1.0)
@@ -184,9 +184,9 @@ class InvalidationLink:
         connection.connect()
         return connection
 
-    def _announced_to(self, connection: Any, watches: Iterable[Watch]) -> dict[bytes, list[Watch]]:
+    def _announced_to(self, connection: Any, watches: Iterable[Hearer]) -> dict[bytes, list[Hearer]]:
         """Let writers announce, where the server does not: who hears on which channel."""
-        by_channel: dict[bytes, list[Watch]] = {}
+        by_channel: dict[bytes, list[Hearer]] = {}
         for watch in watches:
             channel = watch.announcer.channel
             if self._may_subscribe(connection, channel):
@@ -223,7 +223,7 @@ class InvalidationLink:
         self._hang_ups = 0
         return True
 
-    def _say_once(self, watch: Watch, text: str, value: object) -> None:
+    def _say_once(self, watch: Hearer, text: str, value: object) -> None:
         if not watch.has_said:
             watch.has_said = True
             logger.warning(text, self._server, value)
@@ -232,8 +232,8 @@ class InvalidationLink:
         self,
         connection: Any,
         inspector: Any,
-        tracked: list[Watch],
-        by_channel: dict[bytes, list[Watch]],
+        tracked: list[Hearer],
+        by_channel: dict[bytes, list[Hearer]],
         patience_ns: int,
         stopped: threading.Event,
     ) -> None:
@@ -271,7 +271,7 @@ class InvalidationLink:
                     break
 
 
-def _is_told(listener: Any, listener_id: int, watches: Iterable[Watch]) -> bool:
+def _is_told(listener: Any, listener_id: int, watches: Iterable[Hearer]) -> bool:
     """Let Redis announce all that changes under their prefixes; tell whether it may."""
     prefixes = outermost(prefix for watch in watches for prefix in watch.prefixes)
     words = [word for prefix in prefixes for word in (b"PREFIX", prefix)]
@@ -300,7 +300,7 @@ def _is_granted(connection: Any, words: Iterable[Any]) -> bool:
     return True
 
 
-def _inspect(inspector: Any, watches: Iterable[Watch]) -> None:
+def _inspect(inspector: Any, watches: Iterable[Hearer]) -> None:
     """See whether the connections are still there whose reads Redis remembers."""
     asked = [(each.tracking, each.tracking.client_ids()) for each in watches if each.tracking is not None]
     client_ids = [client_id for _, each in asked for client_id in each]
@@ -310,13 +310,15 @@ def _inspect(inspector: Any, watches: Iterable[Watch]) -> None:
             tracking.check(each, redirected)
 
 
-def _deafen(watches: Iterable[Watch], stopped: threading.Event) -> None:
+def _deafen(watches: Iterable[Hearer], stopped: threading.Event) -> None:
     if not stopped.is_set():  # otherwise it is done already, and another listener may be there by now
         for watch in watches:
             watch.deafen()
 
 
-def _heard(channel: bytes, said: Any, tracked: Iterable[Watch], by_channel: dict[bytes, list[Watch]]) -> None:
+def _heard(
+    channel: bytes, said: Any, tracked: Iterable[Hearer], by_channel: dict[bytes, list[Hearer]]
+) -> None:
     """Drop what has changed: a list of keys, or None for a flushed database; ours come packed."""
     if channel != CHANNEL:
         keys = announced_keys(said)

@@ -12,8 +12,9 @@ from typing import Any, Self
 
 from redis.exceptions import LockError
 
-from django_callcache.cache.drivers import Io, run
+from django_callcache.cache.drivers import Io
 from django_callcache.cache.operations.locks import LockOperations
+from django_callcache.cache.running import run
 from django_callcache.cache.runtime import Runtime
 from django_callcache.cache.value_keys import Key, ValueKeys
 

@@ -8,26 +8,24 @@ thrown away, never handed to the next. A reply that is late ends the connection.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from redis import exceptions as redis_errors
 
 from django_callcache.cache.breaker import Breaker
+from django_callcache.cache.callers import AsyncCaller
 from django_callcache.cache.drivers import FirstThings
 from django_callcache.cache.faults import fault_of, is_demoted, may_repeat, noted_fault
 from django_callcache.cache.tracking import KeyTracking, Tracked
 from django_callcache.exceptions import RedisFault
-from django_callcache.signals import CacheSignal
 
 OpenConnection = Callable[[], Awaitable[Any]]
 
 
-class AsyncIo:
+class AsyncIo(AsyncCaller):
     """Round trips of one event loop over one multiplexed connection.
 
     Args:
@@ -46,6 +44,7 @@ class AsyncIo:
         when_lost: Callable[[], None] | None = None,
         recovery: FirstThings | None = None,
     ) -> None:
+        super().__init__()
         self._recovery = recovery
         self._connect = connect
         self._when_lost = when_lost
@@ -53,9 +52,6 @@ class AsyncIo:
         self._deadline = deadline
         self._session: Session | None = None
         self._opening: asyncio.Future[Session] | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    blocks = False
 
     async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any:
         """See `drivers.Io.ask`."""
@@ -91,36 +87,6 @@ class AsyncIo:
             self._breaker.succeeded()
         own = len(prelude.commands)
         return replies[own:], tracking.is_heard(session, prelude, replies[:own])
-
-    async def call(self, factory: Callable[[], Any]) -> Any:
-        """Run the user's code, plain or asynchronous."""
-        result = factory()
-        return await result if inspect.isawaitable(result) else result
-
-    async def tell(self, signal: CacheSignal, sender: str, **details: Any) -> None:
-        """See `Io.tell`."""
-        await signal.atell(sender, **details)
-
-    async def pause(self, seconds: float) -> None:
-        """See `drivers.Io.pause`."""
-        await asyncio.sleep(seconds)
-
-    async def landed(self, done: Future[Any], seconds: float) -> bool:
-        """See `drivers.Io.landed`."""
-        waiting = asyncio.wrap_future(done)
-        try:
-            await asyncio.wait((waiting,), timeout=max(seconds, 0))
-        finally:
-            if not waiting.cancel() and not waiting.cancelled():
-                waiting.exception()  # the caller asks `done`; asyncio need not warn that nobody asked
-        return done.done()
-
-    def detach(self, operation: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-        """See `drivers.Io.detach`: as a task of this loop."""
-        task = asyncio.get_running_loop().create_task(operation())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return True
 
     async def close(self) -> None:
         """Close the connection; the next command opens another."""

@@ -20,9 +20,10 @@ from typing import Any, Protocol
 from redis import exceptions as redis_errors
 
 from django_callcache.cache import commands
-from django_callcache.cache.drivers import Io, run
+from django_callcache.cache.drivers import Io
+from django_callcache.cache.running import run
 from django_callcache.exceptions import RedisFault, RedisUnavailable
-from django_callcache.redis_keys import ROOT
+from django_callcache.redis_keys import ROOT, RedisKeys
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +54,14 @@ class Recovery:
         glob_of: Returns a pattern that matches the keys of a Redis key's prefix.
         make_io: Makes a driver that does not ask this object.
         server: How the server is called in messages.
-        fence: A key that goes with whatever is deleted: without it nothing is stored that was computed, and
-            nothing served stale that was kept, before this.
+        keys: Names the fences. Those of the keys concerned go with whatever is deleted: without them nothing
+            is stored that was computed, and nothing served stale that was kept, before this.
     """
 
     def __init__(
-        self, glob_of: Callable[[bytes], bytes], make_io: Callable[[], Io], server: str, fence: bytes
+        self, glob_of: Callable[[bytes], bytes], make_io: Callable[[], Io], server: str, keys: RedisKeys
     ) -> None:
-        self._fence = fence
+        self._keys = keys
         self._glob_of = glob_of
         self._make_io = make_io
         self._server = server
@@ -104,9 +105,22 @@ class Recovery:
         self._begin()
 
     async def first(
-        self, ask_many: AskMany, asked: Sequence[bytes], started: int, *, reads: bool
+        self,
+        ask_many: AskMany,
+        asked: Sequence[bytes],
+        started: int,
+        *,
+        reads: bool,
+        concerns: Callable[[bytes], bool] | None = None,
     ) -> list[Any]:
         """Make good what is remembered key by key, then carry out a call, in one round trip.
+
+        Args:
+            ask_many: Carries out the call.
+            asked: Its commands.
+            started: When it began.
+            reads: Whether it changes nothing.
+            concerns: Tells which keys are to be made good before this call; left out, all.
 
         Raises:
             RedisUnavailable: The call reads, and whole prefixes have to be deleted first.
@@ -115,7 +129,7 @@ class Recovery:
             raise RedisUnavailable(
                 f"Redis at {self._server} is back; what was invalidated meanwhile is being deleted first."
             )
-        lost = self._remembered()
+        lost = [each for each in self._remembered() if concerns is None or concerns(each[0])]
         deletions = self._deletions(lost)
         replies = await ask_many([*deletions, *asked], started, reads=reads)
         self._made_good(lost, replies[: len(deletions)])
@@ -131,7 +145,9 @@ class Recovery:
         if lost:
             self._made_good(lost, await io.ask_many(self._deletions(lost), _now()))
         for glob, number in list(self._globs.items()):
-            _answer(await io.ask(commands.unlink(self._fence), _now()))
+            fences = self._keys.fences()
+            for at in range(0, len(fences), AT_ONCE):
+                _answer(await io.ask(commands.of_keys(b"UNLINK", fences[at : at + AT_ONCE]), _now()))
             await _delete_matching(io, glob)
             with self._lock:
                 if self._globs.get(glob) == number:
@@ -178,7 +194,8 @@ class Recovery:
             self._look()
 
     def _deletions(self, lost: Sequence[tuple[bytes, int]]) -> list[bytes]:
-        keys = [self._fence, *(key for key, _ in lost)] if lost else []
+        fences = dict.fromkeys(self._keys.fence(key) for key, _ in lost)
+        keys = [*fences, *(key for key, _ in lost)]
         return [commands.of_keys(b"UNLINK", keys[at : at + AT_ONCE]) for at in range(0, len(keys), AT_ONCE)]
 
     def _look(self) -> None:

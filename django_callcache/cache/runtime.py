@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,20 +28,17 @@ from django.dispatch import receiver
 
 from django_callcache.cache import commands
 from django_callcache.cache.announcer import Announcer
-from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.codecs import make_codec
-from django_callcache.cache.connections import Connections
 from django_callcache.cache.consistency import NearProbe
 from django_callcache.cache.counters import CountsReader, PrefixCounts
 from django_callcache.cache.dictionaries import SharedDictionaries
-from django_callcache.cache.drivers import BlockingIo, run
 from django_callcache.cache.faults import fault_in
-from django_callcache.cache.invalidation import InvalidationLink
-from django_callcache.cache.multiplexer import AsyncIo
 from django_callcache.cache.near import NearCache
 from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
+from django_callcache.cache.reach import ClusterReach, Reach, ServerReach, Shared
 from django_callcache.cache.recovery import Recovery
 from django_callcache.cache.revalidation import HitSampler, read_staleness
+from django_callcache.cache.running import run
 from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.server import Server
 from django_callcache.cache.shared_learning import merge_command, take_merged
@@ -49,7 +46,15 @@ from django_callcache.cache.single_flight import Flights
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.cache.watch import Watch
 from django_callcache.codec import Encoding, KeyRing
-from django_callcache.conf import SOURCES, UNSET, PrefixRule, get_settings, parameters_of, parse_cache_options
+from django_callcache.conf import (
+    SOURCES,
+    UNSET,
+    PrefixRule,
+    get_settings,
+    parameters_of,
+    parse_cache_options,
+    refuse_on_cluster,
+)
 from django_callcache.outbox.processes import ProcessReport, report_command
 from django_callcache.outbox.stat_buckets import FIELDS, Command, StatBuckets, add_command
 from django_callcache.redis_keys import RedisKeys
@@ -90,7 +95,12 @@ class Runtime:
             get_key_func(params.get("KEY_FUNCTION")),
             get_key_func(reverse) if reverse else None,
         )
-        self.redis_keys = RedisKeys(key_prefix)
+        self._server = Server(server, params.get("OPTIONS") or {})
+        self.server = self._server.label
+        is_cluster = bool(self._server.seeds)
+        if is_cluster:
+            refuse_on_cluster(key_prefix, self.options)
+        self.redis_keys = RedisKeys(key_prefix, clustered=is_cluster)
         self.tag_epoch: bytes | None = None
         """The epoch of tags that a read of this process has met last."""
         self._key_ring = KeyRing(self.settings.secrets, cipher_for(self.options))
@@ -99,9 +109,7 @@ class Runtime:
         self._size_clock = TtlClock(
             make_policy("peak-hour", self.settings.ttl.parameters), lambda: self.profile
         )
-        self._server = Server(server, params.get("OPTIONS") or {})
-        self.server = self._server.label
-        self.link = _link_to(self._server)
+        self.link = _shared.link(self._server)
         self.near = self._make_near()
         self.watch = None if self.near is None else self._make_watch(self.near)
         """What this alias wants to hear of over the link; None where it keeps no copies."""
@@ -111,28 +119,26 @@ class Runtime:
         self.prefixes = Prefixes(self._rules(), self._make_prefix, self.settings.stats.max_prefixes)
         self.counts_reader = CountsReader()
         self.flights = Flights()
-        self.breaker = _breaker_of(self.server)
         deadline = self.options.deadline
-        self.connections = Connections(
-            lambda: self._server.connection(deadline),
-            *(self.options.max_connections, self.options.pool_timeout, self.server),
-        )
-        self.breaker.when_opened(self.connections.release_waiters)
         self._when_lost = None if self.near is None else self.link.suspect
+        reach = ClusterReach if is_cluster else ServerReach
+        self.reach: Reach = reach(self._server, self.options, _shared)
+        self.breaker = self.reach.breaker
+        self.connections = self.reach.connections
         self.recovery = Recovery(
-            self.value_keys.siblings, lambda: self._flush_io, self.server, self.redis_keys.fence()
+            self.value_keys.siblings, lambda: self._flush_io, self.server, self.redis_keys
         )
         self.blocking_io = self._blocking_io(deadline, self.recovery)
         self._flush_io = self._blocking_io(FLUSH_SECONDS)
         self._cold_io = self._blocking_io(max(COLD_SECONDS, deadline))
         self._process_id = uuid4().hex
         self._flush_lock = threading.Lock()
-        self._async_io: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncIo] = (
+        self._async_io: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = (
             weakref.WeakKeyDictionary()
         )
         self._client: redis.Redis | None = None
 
-    def async_io(self) -> AsyncIo:
+    def async_io(self) -> Any:
         """The driver of the running event loop."""
         loop = asyncio.get_running_loop()
         io = self._async_io.get(loop)
@@ -141,11 +147,7 @@ class Runtime:
             for other in [reference() for reference in self._async_io.keyrefs()]:
                 if other is not None and other.is_closed():
                     self._async_io.pop(other, None)
-            deadline = self.options.deadline
-            io = AsyncIo(
-                *(lambda: self._server.connect_async(deadline), self.breaker, deadline),
-                *(self._when_lost, self.recovery),
-            )
+            io = self.reach.async_io(self.options.deadline, self._when_lost, self.recovery)
             self._async_io[loop] = io
         return io
 
@@ -162,7 +164,7 @@ class Runtime:
     def client(self) -> redis.Redis:
         """A redis-py client for work off the hot path."""
         if self._client is None:
-            self._client = redis.Redis(connection_pool=self._server.pool)
+            self._client = self.reach.client()
         return self._client
 
     def flush_stats(self) -> None:
@@ -342,11 +344,10 @@ class Runtime:
         self.recovery.stop()
         if self.watch is not None:
             self.link.stop(self.watch)
-        self.connections.close()
-        self._server.pool.disconnect()
+        self.reach.close()
 
-    def _blocking_io(self, deadline: float, recovery: Recovery | None = None) -> BlockingIo:
-        return BlockingIo(self.connections, self.breaker, deadline, self._when_lost, recovery)
+    def _blocking_io(self, deadline: float, recovery: Recovery | None = None) -> Any:
+        return self.reach.blocking_io(deadline, self._when_lost, recovery)
 
     def _make_prefix(self, name: str, rule: PrefixRule | None) -> Prefix:
         options = self.options
@@ -448,8 +449,7 @@ class Runtime:
 
 
 _runtimes: dict[tuple[Any, ...], tuple[Any, Runtime]] = {}
-_breakers: dict[str, Breaker] = {}
-_links: dict[Hashable, InvalidationLink] = {}
+_shared = Shared()
 _lock = threading.Lock()
 
 
@@ -485,32 +485,18 @@ def _forget_settings(*, setting: str, **_: object) -> None:
         for runtime in runtimes():
             runtime.close()
         _runtimes.clear()
-        _breakers.clear()
-        _links.clear()
+        _shared.clear()
 
 
 def _forget_parent() -> None:
     global _lock
     _lock = threading.Lock()
-    for breaker in _breakers.values():
-        breaker.forget()
+    _shared.forget()
     for runtime in runtimes():
         runtime.forget()
-    for link in _links.values():
-        link.forget()
 
 
 os.register_at_fork(after_in_child=_forget_parent)
-
-
-def _breaker_of(server: str) -> Breaker:
-    with _lock:
-        return _breakers.setdefault(server, Breaker(server))
-
-
-def _link_to(server: Server) -> InvalidationLink:
-    with _lock:
-        return _links.setdefault(server.identity, InvalidationLink(server.listener, server.label))
 
 
 def _alias_of(server: Any, params: Mapping[str, Any]) -> str | None:

@@ -1,8 +1,10 @@
-"""How an alias reaches its Redis: addresses, TLS, AUTH, Sentinel are redis-py's, set as in django-redis."""
+"""How an alias reaches its Redis: addresses, TLS, AUTH, Sentinel and Cluster are redis-py's, set as in
+django-redis."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Hashable
 from typing import Any
 
@@ -13,7 +15,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from django_callcache.cache.sockets import timed
-from django_callcache.conf import as_redis_url
+from django_callcache.cache.topology import Node
+from django_callcache.conf import as_redis_url, is_cluster, nodes_of_cluster
 
 _OF_THE_SYNC_POOL = frozenset(
     {
@@ -35,23 +38,61 @@ _OF_THE_SYNC_POOL = frozenset(
 
 
 class Server:
-    """One alias's Redis.
+    """One alias's Redis: a server, or a cluster of them.
 
     Args:
         location: ``LOCATION``. Where several servers are stated, the first is the primary; reads go
-            there too.
+            there too. Where they are nodes of a cluster, it tells of the others.
         options: ``OPTIONS``.
+
+    Raises:
+        ImproperlyConfigured: A cluster is named in a way that cannot be.
     """
 
     def __init__(self, location: Any, options: dict[str, Any]) -> None:
-        several = location if isinstance(location, list | tuple | set) else str(location).split(",")
         factory: Any = get_connection_factory(options=options)
-        self.pool: Any = factory.get_connection_pool(
-            factory.make_connection_params(as_redis_url(next(iter(several))))
-        )
+
+        def pool_of(url: str) -> Any:
+            return factory.get_connection_pool(factory.make_connection_params(as_redis_url(url)))
+
+        several = location if isinstance(location, list | tuple | set) else str(location).split(",")
+        pools = [pool_of(url) for url in nodes_of_cluster(location)] if is_cluster(location) else []
+        self.pool: Any = pools[0] if pools else pool_of(next(iter(several)))
         """A redis-py pool of this alias's own; calls use its settings, not its connections."""
-        self.label = _label_of(self.pool)
+        self.seeds = tuple(_place_of(pool) for pool in pools)
+        """The nodes of a cluster that are stated; none of a single server."""
+        self.label = "cluster " + ", ".join(map(str, self.seeds)) if pools else _label_of(self.pool)
         """How the server is called in messages: without a password."""
+        self._place: dict[str, Any] = {}
+
+    def node(self, node: Node) -> Server:
+        """One node of the cluster, reached with the same credentials and settings."""
+        same = copy.copy(self)
+        same._place = {"host": node.host, "port": node.port}
+        same.label = str(node)
+        return same
+
+    def cluster_client(self, timeout: float | None = None) -> redis.RedisCluster:
+        """A client of redis-py for the whole cluster, which looks at it at once.
+
+        Args:
+            timeout: Seconds for connecting and for each reply; left out, as the settings say.
+
+        Raises:
+            redis.exceptions.RedisClusterException: No node answers, or what answers is no cluster.
+        """
+        stated = dict(self.pool.connection_kwargs)
+        for name in _OF_THE_SYNC_POOL | {"host", "port", "db", "max_connections"}:
+            stated.pop(name, None)
+        node_of: Any = redis.cluster.ClusterNode
+        if timeout is not None:
+            stated |= {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+        return redis.RedisCluster(
+            startup_nodes=[node_of(*seed) for seed in self.seeds],
+            require_full_coverage=False,
+            ssl=issubclass(self.pool.connection_class, redis.SSLConnection),
+            **stated | {"protocol": 2, "decode_responses": False},
+        )
 
     @property
     def identity(self) -> Hashable:
@@ -70,7 +111,7 @@ class Server:
                 for each in manager.sentinels
             )
         return (
-            *(self.label, sentinels, self.pool.connection_class),
+            *(self.label, self.seeds, sentinels, self.pool.connection_class),
             *((name, repr(value)) for name, value in sorted(arguments.items())),
         )
 
@@ -95,6 +136,7 @@ class Server:
             "socket_timeout": None,
             "socket_connect_timeout": connect_timeout,
             "retry": redis_asyncio.retry.Retry(NoBackoff(), 0),
+            **self._place,
         }
         if isinstance(self.pool, redis.sentinel.SentinelConnectionPool):
             host, port = await asyncio.to_thread(self.pool.get_master_address)
@@ -117,7 +159,13 @@ class Server:
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
             "retry": Retry(NoBackoff(), 0),
+            **self._place,
         }
+
+
+def _place_of(pool: Any) -> Node:
+    arguments = pool.connection_kwargs
+    return Node(arguments.get("host", "localhost"), int(arguments.get("port", 6379)))
 
 
 def _label_of(pool: Any) -> str:

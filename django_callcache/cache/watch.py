@@ -4,10 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from typing import Protocol
 
 from django_callcache.cache.announcer import Announcer
 from django_callcache.cache.near import NearCache
 from django_callcache.cache.tracking import KeyTracking
+
+
+class Hearer(Protocol):
+    """What the link of one server tells what it hears."""
+
+    has_said: bool
+
+    @property
+    def tracking(self) -> KeyTracking | None: ...
+    @property
+    def prefixes(self) -> tuple[bytes, ...]: ...
+    @property
+    def announcer(self) -> Announcer: ...
+    @property
+    def max_staleness(self) -> float: ...
+    @property
+    def is_confirmed(self) -> bool: ...
+    def distrust(self) -> None: ...
+    def begin(self) -> None: ...
+    def end(self) -> None: ...
+    def deafen(self) -> None: ...
+    def silence(self) -> None: ...
+    def confirm(self, asked_at: int) -> None: ...
+    def tracked(self, listener_id: int) -> None: ...
+    def announced(self) -> None: ...
+    def refused(self) -> None: ...
+    def changed(self, redis_keys: Collection[bytes]) -> None: ...
 
 
 class Watch:
@@ -61,6 +89,15 @@ class Watch:
         if self._confirmed_at is None or self.is_refused:
             return None
         return (time.monotonic_ns() - self._confirmed_at) / 1e9
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether copies may be served, as far as time does not forbid it."""
+        return bool(self.near.confirmed_until)
+
+    def distrust(self) -> None:
+        """Serve nothing before the next confirmation. This takes no lock."""
+        self.near.confirmed_until = 0
 
     def begin(self) -> None:
         """Somebody wants to hear from now on."""

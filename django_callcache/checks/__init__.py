@@ -12,6 +12,7 @@ from django_callcache.checks import configuration, deploy, invalidation, learnin
 CHECKS = (
     configuration.check_settings,
     configuration.check_options,
+    configuration.check_clusters,
     configuration.check_key_prefixes,
     configuration.check_other_backends,
     configuration.check_names,

@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.validation import imported
 from django_callcache.checks.subjects import (
+    Cache,
     caches_of,
     our_caches,
     servers_of,
@@ -21,7 +22,7 @@ from django_callcache.checks.subjects import (
     states,
     usable_settings,
 )
-from django_callcache.conf import UNSET, get_settings, parse_cache_options
+from django_callcache.conf import UNSET, get_settings, is_cluster, parse_cache_options, refuse_on_cluster
 from django_callcache.redis_keys import ROOT
 
 REFERENCE = "The settings reference lists every name."
@@ -48,12 +49,43 @@ def check_options(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             yield checks.Error(str(error), hint=REFERENCE, id="callcache.E002")
         try:
             servers_of(params)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, ImproperlyConfigured) as error:
+            where = f'CACHES["{alias}"]'
             yield checks.Error(
-                f'CACHES["{alias}"]["LOCATION"] is missing, or no address of a Redis server.',
-                hint="Give one such as redis://127.0.0.1:6379/0, or a list, the primary first.",
+                f"{where}: {error}"
+                if isinstance(error, ImproperlyConfigured)
+                else f'{where}["LOCATION"] is missing, or no address of a Redis server.',
+                hint="Give one such as redis://127.0.0.1:6379/0; docs/topologies.md shows the other forms.",
                 id="callcache.E003",
             )
+
+
+def check_clusters(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """A Redis Cluster is named by its address, and is not asked for what it does not have."""
+    for cache in our_caches():
+        problem = _problem_on_cluster(cache)
+        if problem:
+            yield checks.Error(
+                f'CACHES["{cache.alias}"]: {problem}',
+                hint="docs/topologies.md shows how a Redis Cluster is named, and what it does not have.",
+                id="callcache.E013",
+            )
+
+
+def _problem_on_cluster(cache: Cache) -> str:
+    if _names_cluster_class(cache):
+        return "REDIS_CLIENT_CLASS asks for a Redis Cluster. Begin LOCATION with redis+cluster:// instead."
+    if is_cluster(cache.params["LOCATION"]):
+        try:
+            refuse_on_cluster(cache.key_prefix, cache.options)
+        except ImproperlyConfigured as error:
+            return str(error)
+    return ""
+
+
+def _names_cluster_class(cache: Cache) -> bool:
+    options = cache.params.get("OPTIONS") or {}
+    return str(options.get("REDIS_CLIENT_CLASS", "")).endswith("RedisCluster")
 
 
 def check_key_prefixes(**kwargs: Any) -> Iterator[checks.CheckMessage]:
@@ -121,14 +153,9 @@ def check_connection(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """What is asked of the connection can be had."""
     for cache in our_caches():
         options = cache.params.get("OPTIONS") or {}
-        where = f'CACHES["{cache.alias}"]["OPTIONS"]'
-        if str(options.get("REDIS_CLIENT_CLASS", "")).endswith("RedisCluster"):
-            yield checks.Error(
-                f"{where} asks for a Redis Cluster, which is not supported yet.",
-                hint="Use a single server, or Sentinel.",
-                id="callcache.E013",
-            )
+        if _names_cluster_class(cache):
             continue
+        where = f'CACHES["{cache.alias}"]["OPTIONS"]'
         connection_class = (options.get("CONNECTION_POOL_KWARGS") or {}).get("connection_class")
         if connection_class and not _is_blocking(connection_class):
             yield checks.Error(

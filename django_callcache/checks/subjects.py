@@ -17,7 +17,7 @@ from redis.connection import parse_url
 
 from django_callcache.cache import CallCache
 from django_callcache.conf import CacheOptions, Settings, as_redis_url, get_settings, parse_cache_options
-from django_callcache.conf.redis_urls import split_addresses
+from django_callcache.conf.redis_urls import is_cluster, nodes_of_cluster, split_addresses
 
 THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -91,7 +91,7 @@ def caches_of(stated: Mapping[str, Mapping[str, Any]]) -> list[Cache]:
     for alias, params in stated.items():
         try:
             caches.append(Cache(alias, params, servers_of(params)))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, ImproperlyConfigured):
             continue
     return caches
 
@@ -116,11 +116,15 @@ def servers_of(params: Mapping[str, Any]) -> tuple[Server, ...]:
 
     Raises:
         ValueError: There is no address, or it cannot be read.
+        ImproperlyConfigured: The addresses are of a Redis Cluster in a way that cannot be.
     """
     location = params.get("LOCATION")
     if not location:
         raise ValueError("no address")
-    urls = split_addresses(location) if isinstance(location, str) else [str(url) for url in location]
+    if is_cluster(location):
+        urls = nodes_of_cluster(location)
+    else:
+        urls = split_addresses(location) if isinstance(location, str) else [str(url) for url in location]
     options = params.get("OPTIONS") or {}
     pool = options.get("CONNECTION_POOL_KWARGS") or {}
     apart = options.get("PASSWORD") or pool.get("password") or pool.get("credential_provider")

@@ -30,10 +30,11 @@ from django_callcache.conf.cache_options import (
     PrefixRule,
     parse_cache_options,
 )
+from django_callcache.conf.cluster import refuse_on_cluster
 from django_callcache.conf.environment import Environment, from_environment
 from django_callcache.conf.invalidation_rules import InvalidationRule
 from django_callcache.conf.parsing import UNSET, Unset
-from django_callcache.conf.redis_urls import as_redis_url
+from django_callcache.conf.redis_urls import as_redis_url, is_cluster, nodes_of_cluster
 from django_callcache.conf.sources import ModelSource, TableSource
 from django_callcache.conf.stated_sources import StatedSource, stated_sources
 from django_callcache.conf.ttl_parameters import parameters_of
@@ -63,8 +64,11 @@ __all__ = [
     "as_redis_url",
     "from_environment",
     "get_settings",
+    "is_cluster",
+    "nodes_of_cluster",
     "parameters_of",
     "parse_cache_options",
+    "refuse_on_cluster",
     "stated_sources",
 ]
 

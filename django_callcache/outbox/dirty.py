@@ -7,6 +7,7 @@ an entry leaves the outbox when it is acknowledged and was not written again mea
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,7 +15,8 @@ from uuid import uuid4
 
 import redis
 
-from django_callcache.lua import Script, run_script
+from django_callcache.lua import Script, run_script, server_time
+from django_callcache.outbox.buckets import used_buckets
 from django_callcache.outbox.dirty_scripts import (
     ACKNOWLEDGE,
     CLAIM,
@@ -80,6 +82,8 @@ class DirtyEntries:
     def __init__(self, client: redis.Redis, keys: RedisKeys) -> None:
         self._client = client
         self._keys = keys
+        self._rest: deque[OutboxNames] = deque()
+        """Buckets that the claims so far have not come to."""
 
     def claim(
         self,
@@ -102,7 +106,7 @@ class DirtyEntries:
         """
         entries: list[DirtyEntry] = []
         now_ms = unknown = 0
-        for bucket in self._keys.outboxes():
+        for bucket in self._buckets_of(only) if only else self._unclaimed():
             now, strange, *rows = self._run(
                 CLAIM,
                 (bucket.due, bucket.payload),
@@ -115,13 +119,15 @@ class DirtyEntries:
                     *only,
                 ),
             )
-            now_ms, unknown = int(now), unknown + strange
+            now_ms, unknown = max(int(now), now_ms), unknown + strange
             for redis_key, payload, remote_version in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
                 max_bytes -= len(payload)
                 entries.append(parse_payload(redis_key, payload, int(remote_version)))
             if len(entries) >= limit or max_bytes <= 0:
+                if self._keys.is_clustered and not only:
+                    self._rest.appendleft(bucket)
                 break
-        return Claim(tuple(entries), now_ms, unknown)
+        return Claim(tuple(entries), now_ms or self._now_ms(), unknown)
 
     def acknowledge(self, pushed: Iterable[tuple[DirtyEntry, int]]) -> int:
         """Clear entries that the remote store has; one written again meanwhile stays and is due at once.
@@ -170,26 +176,26 @@ class DirtyEntries:
 
     def redis_keys(self) -> Iterator[bytes]:
         """Yield the Redis key of every entry that waits; one may come twice."""
-        for bucket in self._keys.outboxes():
+        for bucket in self._used():
             for redis_key, _ in self._client.zscan_iter(bucket.due, count=1000):
                 yield redis_key
 
     def entries(self) -> Iterator[DirtyEntry]:
         """Yield what waits, without claiming it; what this release cannot read is left out."""
-        for bucket in self._keys.outboxes():
+        for bucket in self._used():
             for redis_key, payload in self._client.hscan_iter(bucket.payload):
                 if _is_known(payload):
                     yield parse_payload(redis_key, payload, 0)
 
     def blobs(self) -> Iterator[bytes | None]:
         """Yield the bytes of every entry that waits; None for one in a format this release does not know."""
-        for bucket in self._keys.outboxes():
+        for bucket in self._used():
             for redis_key, payload in self._client.hscan_iter(bucket.payload):
                 yield parse_payload(redis_key, payload, 0).blob if _is_known(payload) else None
 
     def waiting(self) -> Iterator[Waiting]:
         """Yield every entry that waits and has a value, in a format that this release knows."""
-        for bucket in self._keys.outboxes():
+        for bucket in self._used():
             for redis_key, payload in self._client.hscan_iter(bucket.payload):
                 if _is_known(payload) and (blob := parse_payload(redis_key, payload, 0).blob):
                     yield Waiting(redis_key, blob, payload)
@@ -207,18 +213,18 @@ class DirtyEntries:
 
     def depth(self) -> int:
         """Count the keys that wait, lent ones included."""
-        return sum(int(self._call("HLEN", bucket.payload)) for bucket in self._keys.outboxes())
+        return sum(self._of_each(("HLEN", bucket.payload) for bucket in self._used()))
 
     def payload_bytes(self) -> int:
         """Sum the bytes of the payloads that wait."""
-        return sum(int(self._call("GET", bucket.bytes) or 0) for bucket in self._keys.outboxes())
+        return sum(self._of_each(("GET", bucket.bytes) for bucket in self._used()))
 
     def oldest_at(self) -> float | None:
         """Unix seconds since when the entry that waits longest does; None where nothing waits.
 
         An entry lent or set aside counts from the last write of its key.
         """
-        oldest = [at for bucket in self._keys.outboxes() if (at := self._oldest_of(bucket)) is not None]
+        oldest = [at for bucket in self._used() if (at := self._oldest_of(bucket)) is not None]
         return min(oldest, default=None)
 
     def origin(self) -> str:
@@ -226,6 +232,35 @@ class DirtyEntries:
         name = self._keys.origin()
         self._call("SET", name, uuid4().hex, "NX")
         return bytes(self._call("GET", name)).decode()
+
+    def _used(self) -> Sequence[OutboxNames]:
+        return used_buckets(self._client, self._keys)
+
+    def _unclaimed(self) -> Iterator[OutboxNames]:
+        """Buckets for a claim: on from where the last one stopped, and once over all that are used."""
+        if not self._keys.is_clustered:
+            yield from self._keys.outboxes()
+            return
+        while self._rest:
+            yield self._rest.popleft()
+        self._rest.extend(self._used())
+        while self._rest:
+            yield self._rest.popleft()
+
+    def _buckets_of(self, redis_keys: Iterable[bytes]) -> Iterable[OutboxNames]:
+        return dict.fromkeys(self._keys.outbox(redis_key) for redis_key in redis_keys)
+
+    def _of_each(self, commands: Iterable[Sequence[bytes | str]]) -> list[int]:
+        """The numbers that some commands reply, 0 for none, in one round trip."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            return [int(reply or 0) for reply in pipeline.execute()]
+
+    def _now_ms(self) -> int:
+        """Unix milliseconds, where no bucket is used and so no script has said it."""
+        seconds, microseconds = server_time(self._client)
+        return seconds * 1000 + microseconds // 1000
 
     def _oldest_of(self, bucket: OutboxNames) -> float | None:
         first = self._call("ZRANGE", bucket.due, 0, 0, "WITHSCORES")

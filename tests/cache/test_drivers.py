@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from django_callcache.cache.drivers import run
+from django_callcache.cache.running import run
 from tests.cache.proxy import Proxy
 
 

@@ -10,6 +10,7 @@ import redis
 
 from django_callcache.cache import recovery
 from django_callcache.cache.recovery import Recovery
+from django_callcache.redis_keys import RedisKeys
 from tests.cache.proxy import Proxy
 from tests.cache.waiting import wait_until
 
@@ -235,7 +236,7 @@ class TestThread:
 
     def test_remembered_again__stays(self):
         """What is lost again while it is made good stays remembered."""
-        mine = Recovery(lambda key: b"*", lambda: None, "x", b"fence")
+        mine = Recovery(lambda key: b"*", lambda: None, "x", RedisKeys("x"))
         mine._thread = threading.current_thread()
         mine.remember([b"a", b"b"])
         lost = mine._remembered()
@@ -246,7 +247,7 @@ class TestThread:
 
     def test_refused__stays(self):
         """What the server refuses stays remembered."""
-        mine = Recovery(lambda key: b"*", lambda: None, "x", b"fence")
+        mine = Recovery(lambda key: b"*", lambda: None, "x", RedisKeys("x"))
         mine._thread = threading.current_thread()
         mine.remember([b"a"])
         mine._made_good(mine._remembered(), [redis.exceptions.ReadOnlyError()])

@@ -11,6 +11,7 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache import commands
 from django_callcache.cache.counters import DELETES, HITS, MISSES, SETS
+from django_callcache.cache.faults import Lost
 from django_callcache.cache.operations.base import FAILED, MISSING, ends_early, now
 from django_callcache.cache.operations.learning import LearningOperations, Remembered
 from django_callcache.cache.operations.tags import TagOperations, start_of
@@ -75,6 +76,7 @@ class BatchOperations(TagOperations, LearningOperations):
             token, kept = self._begin(chunk, prefixes, version)
             try:
                 replies, left = await self._read_many(redis_keys, kept, started)
+                self._take_out_lost(replies, prefixes[0])
                 values = list(map(self._decoded, replies, prefixes, redis_keys))
                 tagged = [at for at, value in enumerate(values) if type(value) is Tagged]
                 if tagged:
@@ -101,6 +103,16 @@ class BatchOperations(TagOperations, LearningOperations):
             if self._dictionaries.wanted and await self._learns():
                 await self._get_many([key for key in chunk if key not in found], version, found)
         return asked
+
+    def _take_out_lost(self, replies: list[Any], prefix: Prefix) -> None:
+        """Let what a failed node of a cluster has be missing, as ``ON_ERROR`` says; others have answered."""
+        if not self._internal.is_clustered:
+            return
+        lost = [at for at, reply in enumerate(replies) if isinstance(reply, Lost)]
+        if lost:
+            self._degraded(replies[lost[0]].fault, prefix, None)
+        for at in lost:
+            replies[at] = None
 
     async def _untag(self, values: list[Any], places: Sequence[int], started: int) -> None:
         """Put values in place of what is `Tagged`: `MISSING` where a tag was dropped."""
@@ -260,7 +272,7 @@ class BatchOperations(TagOperations, LearningOperations):
                 return touched
             for write, reply in zip(portion, replies, strict=True):
                 if isinstance(reply, redis_errors.ResponseError):
-                    await self._refused(write, reply, version)
+                    await self._refused(write, reply, version, may_stand=True)
                 else:
                     touched += bool(reply)
             try:
@@ -393,8 +405,15 @@ class BatchOperations(TagOperations, LearningOperations):
             raise self._not_recorded(fault, synced) from fault
         return self._degraded(fault, writes[0].prefix, [write.key for write in writes])
 
-    async def _refused(self, write: Write, reply: redis_errors.ResponseError, version: int | None) -> None:
-        """Let no old value stand where a new one was refused."""
+    async def _refused(
+        self,
+        write: Write,
+        reply: redis_errors.ResponseError,
+        version: int | None,
+        *,
+        may_stand: bool = False,
+    ) -> None:
+        """Let no old value stand where a new one was refused, unless it is right."""
         try:
             if write.prefix.is_synced:
                 self._recorded(reply, write.prefix)
@@ -405,7 +424,7 @@ class BatchOperations(TagOperations, LearningOperations):
             if isinstance(fault, RedisRefused):
                 await self._drop_old_value(write.redis_key)
                 self._written(write.key, version)
-            self._degraded(fault, write.prefix, None)
+            self._degraded(fault, write.prefix, None, () if may_stand else (write.redis_key,))
 
 
 def _chunks(keys: Iterable[Key], size: int) -> Iterator[list[Key]]:

@@ -7,7 +7,7 @@ to equal bytes, as strings, numbers and tuples of them do.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from django_callcache.cache import commands
@@ -28,6 +28,12 @@ WRITES = frozenset(
 
 NEVER_TWICE = frozenset({"SPOP", "ZINCRBY", "ZPOPMAX", "ZPOPMIN"})
 """Commands that do something else when they are repeated, as ZADD does with INCR."""
+
+_COMBINATIONS: dict[str, Callable[..., set[bytes]]] = {
+    "SDIFF": set.difference,
+    "SINTER": set.intersection,
+    "SUNION": set.union,
+}
 
 Answer = TypeVar("Answer")
 Bound = float | str
@@ -66,33 +72,42 @@ class CollectionOperations(OperationsBase):
 
     async def sdiff(self, *keys: Key, version: int | None = None) -> set[Any]:
         """Members of the first set that are in none of the others."""
-        return await self._ask(self._set_of(keys[0]), set(), "SDIFF", *self._all(keys, version))
+        return await self._combined("SDIFF", keys, version)
 
     async def sinter(self, *keys: Key, version: int | None = None) -> set[Any]:
         """Members that are in every set."""
-        return await self._ask(self._set_of(keys[0]), set(), "SINTER", *self._all(keys, version))
+        return await self._combined("SINTER", keys, version)
 
     async def sunion(self, *keys: Key, version: int | None = None) -> set[Any]:
         """Members that are in any set."""
-        return await self._ask(self._set_of(keys[0]), set(), "SUNION", *self._all(keys, version))
+        return await self._combined("SUNION", keys, version)
 
     async def sdiffstore(
         self, dest: Key, *keys: Key, version_dest: int | None = None, version_keys: int | None = None
     ) -> int:
-        """Store what `sdiff` gives; return its size."""
+        """Store what `sdiff` gives; return its size.
+
+        Raises:
+            ValueError: The keys lie in different slots of a Redis Cluster.
+        """
         return await self._store("SDIFFSTORE", dest, version_dest, keys, version_keys)
 
     async def sinterstore(self, dest: Key, *keys: Key, version: int | None = None) -> int:
-        """Store what `sinter` gives; return its size."""
+        """Store what `sinter` gives; return its size. See `sdiffstore`."""
         return await self._store("SINTERSTORE", dest, version, keys, version)
 
     async def sunionstore(self, destination: Key, *keys: Key, version: int | None = None) -> int:
-        """Store what `sunion` gives; return its size."""
+        """Store what `sunion` gives; return its size. See `sdiffstore`."""
         return await self._store("SUNIONSTORE", destination, version, keys, version)
 
     async def smove(self, source: Key, destination: Key, member: Any, version: int | None = None) -> bool:
-        """Move a member from one set to another; tell whether it was there."""
+        """Move a member from one set to another; tell whether it was there.
+
+        Raises:
+            ValueError: They lie in different slots of a Redis Cluster.
+        """
         names = self._all((source, destination), version)
+        self._refuse_apart("smove", names)
         return await self._ask(bool, False, "SMOVE", *names, self._member(source, member))
 
     async def spop(self, key: Key, count: int | None = None, version: int | None = None) -> Any:
@@ -325,6 +340,35 @@ class CollectionOperations(OperationsBase):
                 fault = self._never_twice(fault)
             return self._degraded(fault, self._prefix(self._value_keys.caller_key(key)), fallback)
 
+    async def _combined(self, name: str, keys: Sequence[Key], version: int | None) -> set[Any]:
+        """What a command makes of several sets; made here of those in different slots of a cluster."""
+        names = self._all(keys, version)
+        convert = self._set_of(keys[0])
+        if self._share_slot(names):
+            return await self._ask(convert, set(), name, *names)
+        asked = [commands.command("SMEMBERS", each) for each in names]
+        try:
+            replies = await self._io.ask_many(asked, now(), reads=True)
+            first, *others = [set(self._checked(reply)) for reply in replies]
+        except RedisFault as fault:
+            return self._degraded(fault, self._prefix(keys[0]), set())
+        return convert(list(_COMBINATIONS[name](first, *others)))
+
+    def _share_slot(self, redis_keys: Sequence[bytes]) -> bool:
+        return all(self._internal.share_slot(redis_keys[0], other) for other in redis_keys[1:])
+
+    def _refuse_apart(self, name: str, redis_keys: Sequence[bytes]) -> None:
+        """Refuse what a cluster does within one slot alone.
+
+        Raises:
+            ValueError: The keys lie in several.
+        """
+        if not self._share_slot(redis_keys):
+            raise ValueError(
+                f"{name}() writes to keys in different slots of a Redis Cluster, not possible in one step. "
+                "Give the keys a hash tag in common, such as 'calls:{7}:today' and 'calls:{7}:all'."
+            )
+
     def _refuse_synced(self, *redis_keys: bytes) -> None:
         """Refuse to write a collection where writes are meant for the remote store.
 
@@ -344,10 +388,10 @@ class CollectionOperations(OperationsBase):
         self, name: str, dest: Key, version_dest: int | None, keys: Iterable[Key], version: int | None
     ) -> int:
         """The size of the set that was stored, in place of whatever lay there."""
+        names = self._redis_key(dest, version_dest), *self._all(keys, version)
+        self._refuse_apart(name.lower(), names)
         try:
-            return await self._ask(
-                int, 0, name, self._redis_key(dest, version_dest), *self._all(keys, version)
-            )
+            return await self._ask(int, 0, name, *names)
         finally:
             self._written(dest, version_dest)
 

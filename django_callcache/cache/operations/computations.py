@@ -19,13 +19,13 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache import commands
 from django_callcache.cache.counters import SETS
-from django_callcache.cache.drivers import run
 from django_callcache.cache.filling import FillContext, FillOptions, takes_context
 from django_callcache.cache.lease_keeper import LEASE_SECONDS, keeper
 from django_callcache.cache.operations.base import MISSING, now
 from django_callcache.cache.operations.entries import EntryOperations
 from django_callcache.cache.operations.fill_scripts import CLAIM, FILL, RELEASE, RENEW
 from django_callcache.cache.prefixes import Prefix
+from django_callcache.cache.running import run
 from django_callcache.cache.single_flight import Flight, Landing
 from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import (

@@ -39,3 +39,17 @@ return 1
 
 KEYS: from, to, the leases of both, their side records. ARGV: what was read, what to write.
 """
+
+TAKE_OUT = Script(
+    DROP_COPY
+    + """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('UNLINK', KEYS[1], KEYS[2])
+drop_copy(KEYS[3])
+return 1
+"""
+)
+"""Delete a value that is still what was read; its computation is void. KEYS: value, lease, side record.
+
+ARGV: what was read.
+"""

@@ -10,7 +10,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_callcache.cache import commands
 from django_callcache.cache.operations.base import MISSING, TRIES, ends_early, now
 from django_callcache.cache.operations.entries import EntryOperations
-from django_callcache.cache.operations.entry_scripts import MOVE
+from django_callcache.cache.operations.entry_scripts import MOVE, TAKE_OUT
 from django_callcache.cache.operations.tags import start_of
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.value_keys import Key
@@ -136,6 +136,8 @@ class LifetimeOperations(EntryOperations):
                 if prefix.is_synced and delta:
                     px = b"" if left < 0 else b"%d" % max(left, 1)
                     has_moved = await self._move_recorded(prefix, key, current, delta, blob, moved, px)
+                elif delta and not self._internal.share_slot(old_key, new_key):
+                    has_moved = await self._move_apart(old_key, new_key, blob, moved, left)
                 else:
                     keys = old_key, new_key
                     names = *keys, *map(self._internal.lease, keys), *map(self._internal.side, keys)
@@ -155,6 +157,17 @@ class LifetimeOperations(EntryOperations):
     async def decr_version(self, key: Key, delta: int = 1, version: int | None = None) -> int:
         """Move a value to the key's version ``delta`` further back; see `incr_version`."""
         return await self.incr_version(key, -delta, version)
+
+    async def _move_apart(self, old_key: bytes, new_key: bytes, blob: bytes, moved: bytes, left: int) -> Any:
+        """Write a value under its new version, then delete the old one if it is still what was read.
+
+        As `_move_recorded`: no script reaches two slots of a Redis Cluster.
+        """
+        px = b"" if left < 0 else b"%d" % max(left, 1)
+        self._checked(await self._write_voiding(commands.set_(new_key, moved, px), now(), new_key))
+        names = self._internal
+        keys = old_key, names.lease(old_key), names.side(old_key)
+        return self._checked(await self._run_script(TAKE_OUT, keys, (blob,), now()))
 
     async def _move_recorded(
         self, prefix: Prefix, key: Key, current: int, delta: int, blob: bytes, moved: bytes, px: bytes

@@ -19,13 +19,13 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache import commands, revalidation
 from django_callcache.cache.counters import CHECKED, STALE
-from django_callcache.cache.drivers import run
 from django_callcache.cache.filling import FillContext
 from django_callcache.cache.loading import sources
 from django_callcache.cache.operations.base import MISSING, now
 from django_callcache.cache.operations.computations import Computation, fingerprint, new_token
 from django_callcache.cache.operations.refreshes import RefreshOperations
 from django_callcache.cache.revalidation import HitSampler, permit_words, read_staleness
+from django_callcache.cache.running import run
 from django_callcache.cache.single_flight import Flight
 from django_callcache.exceptions import RedisFault
 
