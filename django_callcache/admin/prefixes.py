@@ -16,10 +16,11 @@ from django_callcache.admin.overview import PrefixLine
 from django_callcache.admin.periods import Period, period_of
 from django_callcache.cache import CallCache
 from django_callcache.conf import PrefixRule
+from django_callcache.live import FAULTS
 from django_callcache.models import CacheStat
 from django_callcache.outbox.stat_buckets import OTHER
 from django_callcache.stats.series import Totals, add_latencies, percentile, series, total
-from django_callcache.ttl import Decision
+from django_callcache.ttl import Decision, Staleness
 from django_callcache.ttl.profile import HOUR
 
 PER_PAGE = 100
@@ -63,6 +64,8 @@ class PrefixFacts:
     """Different keys read in the busiest hour of the period."""
     read_p95: float | None
     """Seconds."""
+    staleness: Staleness | None
+    """What comparisons of hits with their origin have found; None where there are none, or Redis failed."""
 
 
 def prefixes_of(alias: Alias, period_name: str | None, sort: str, text: str, start: int) -> Prefixes:
@@ -115,11 +118,20 @@ def prefix_facts(alias: Alias, prefix: str, period_name: str | None) -> PrefixFa
         ),
         max((keys for _, keys in rows), default=0),
         percentile(add_latencies(latency for latency, _ in rows), 0.95),
+        _staleness(cache, prefix),
     )
 
 
 def _line(cache: CallCache, prefix: str, totals: Totals) -> PrefixLine:
     return PrefixLine(prefix, totals, prefix == OTHER, cache.explain_ttl(prefix))
+
+
+def _staleness(cache: CallCache, prefix: str) -> Staleness | None:
+    rule = cache.rule_for(prefix)
+    try:
+        return None if rule is None else cache.measured_staleness().get(rule.prefix)
+    except FAULTS:
+        return None
 
 
 def _utc_hour(hour: datetime.datetime) -> int:

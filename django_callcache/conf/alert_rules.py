@@ -20,6 +20,7 @@ from django_callcache.conf.parsing import (
     unknown,
     wrong,
 )
+from django_callcache.ttl.sentence import gettext_noop
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -67,13 +68,13 @@ SHIPPED = (
         signal="redis_down",
         after=60,
         severity="critical",
-        summary="Redis does not answer: every read is a miss, and synced writes are refused.",
+        summary=gettext_noop("Redis does not answer: every read is a miss, and synced writes are refused."),
     ),
     AlertRule(
         name="degraded",
         signal="degraded",
         after=120,
-        summary="A process has given Redis up for now, though Redis answers the loop.",
+        summary=gettext_noop("A process has given Redis up for now, though Redis answers the loop."),
     ),
     AlertRule(
         name="hit-ratio-low",
@@ -82,7 +83,7 @@ SHIPPED = (
         threshold=0.5,
         clear=0.55,
         after=900,
-        summary="Few reads find a value.",
+        summary=gettext_noop("Few reads find a value."),
     ),
     AlertRule(
         name="hit-ratio-dropped",
@@ -91,7 +92,7 @@ SHIPPED = (
         threshold=0.8,
         clear=0.85,
         after=1800,
-        summary="Fewer reads find a value than in the same hour of last week.",
+        summary=gettext_noop("Fewer reads find a value than in the same hour of last week."),
     ),
     AlertRule(
         name="latency-high",
@@ -99,7 +100,7 @@ SHIPPED = (
         threshold=0.05,
         clear=0.04,
         after=600,
-        summary="One read in a hundred takes long.",
+        summary=gettext_noop("One read in a hundred takes long."),
     ),
     AlertRule(
         name="errors-high",
@@ -107,7 +108,7 @@ SHIPPED = (
         threshold=0.01,
         clear=0.005,
         after=300,
-        summary="Redis does not answer in time, or refuses, many calls.",
+        summary=gettext_noop("Redis does not answer in time, or refuses, many calls."),
     ),
     AlertRule(
         name="memory-high",
@@ -115,13 +116,13 @@ SHIPPED = (
         threshold=0.9,
         clear=0.85,
         after=600,
-        summary="Redis is close to its memory limit.",
+        summary=gettext_noop("Redis is close to its memory limit."),
     ),
     AlertRule(
         name="memory-unexpected",
         signal="memory_unexpected",
         after=60,
-        summary="Redis's memory limit or eviction policy is not what the settings expect.",
+        summary=gettext_noop("Redis's memory limit or eviction policy is not what the settings expect."),
     ),
     AlertRule(
         name="evictions",
@@ -129,7 +130,7 @@ SHIPPED = (
         threshold=1.0,
         clear=0.1,
         after=600,
-        summary="Redis evicts keys for want of memory.",
+        summary=gettext_noop("Redis evicts keys for want of memory."),
     ),
     AlertRule(
         name="near-stale",
@@ -137,7 +138,9 @@ SHIPPED = (
         threshold=10.0,
         clear=5.0,
         after=120,
-        summary="A process hears nothing of changes, so it serves no copies and asks Redis each time.",
+        summary=gettext_noop(
+            "A process hears nothing of changes, so it serves no copies and asks Redis each time."
+        ),
     ),
     AlertRule(
         name="near-inconsistent",
@@ -153,7 +156,7 @@ SHIPPED = (
         threshold=1200.0,
         clear=600.0,
         after=300,
-        summary="Counts are not turned into statistics.",
+        summary=gettext_noop("Counts are not turned into statistics."),
     ),
     AlertRule(
         name="sync-stalled",
@@ -162,21 +165,21 @@ SHIPPED = (
         clear=900.0,
         after=300,
         severity="critical",
-        summary="Entries wait, and no sync pass has succeeded for long.",
+        summary=gettext_noop("Entries wait, and no sync pass has succeeded for long."),
     ),
     AlertRule(
         name="redis-emptied",
         signal="redis_emptied",
         after=0,
         severity="critical",
-        summary="Redis has lost what it held: nothing is pushed until a person has decided.",
+        summary=gettext_noop("Redis has lost what it held: nothing is pushed until a person has decided."),
     ),
     AlertRule(
         name="sync-refused",
         signal="sync_refused",
         after=0,
         severity="critical",
-        summary="The remote store refuses us: credentials, permissions or a missing schema.",
+        summary=gettext_noop("The remote store refuses us: credentials, permissions or a missing schema."),
     ),
     AlertRule(
         name="backlog-growing",
@@ -184,7 +187,7 @@ SHIPPED = (
         threshold=900.0,
         clear=600.0,
         after=300,
-        summary="An entry has waited long for the remote store.",
+        summary=gettext_noop("An entry has waited long for the remote store."),
     ),
     AlertRule(
         name="backlog-full",
@@ -193,7 +196,7 @@ SHIPPED = (
         clear=0.5,
         after=60,
         severity="critical",
-        summary="The outbox is close to its bound, beyond which new keys are refused.",
+        summary=gettext_noop("The outbox is close to its bound, beyond which new keys are refused."),
     ),
     AlertRule(
         name="sync-rejected",
@@ -201,14 +204,16 @@ SHIPPED = (
         threshold=0.0,
         after=0,
         clear_after=3600,
-        summary="The remote store has refused entries for their data.",
+        summary=gettext_noop("The remote store has refused entries for their data."),
     ),
     AlertRule(
         name="durability-at-risk",
         signal="durability_at_risk",
         after=600,
         severity="critical",
-        summary="Redis would lose entries that wait for the remote store, with memory or power.",
+        summary=gettext_noop(
+            "Redis would lose entries that wait for the remote store, with memory or power."
+        ),
     ),
 )
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from django import template
 from django.utils.html import format_html
+from django.utils.translation import gettext
 
 from django_callcache.admin import numbers
+from django_callcache.ttl import Sentence
 
 register = template.Library()
 
@@ -21,6 +23,17 @@ for write in (
     numbers.lifetime,
 ):
     register.filter(write.__name__, write)
+
+
+@register.filter
+def sentence(text: str) -> str:
+    """A sentence of the TTL policies, or of an alert rule, in the reader's language."""
+    if not isinstance(text, Sentence):
+        return gettext(text) if text else ""
+    values = {
+        name: sentence(value) if isinstance(value, str) else value for name, value in text.values.items()
+    }
+    return gettext(text.template).format(**values)
 
 
 @register.simple_tag(takes_context=True)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import datetime
 
 import pytest
+from django.core.cache import caches
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import translation
 
 from django_callcache.admin.heat import heat_of
+from django_callcache.templatetags.callcache_admin import sentence
+from django_callcache.ttl import Sentence
 
 pytestmark = pytest.mark.django_db
 
@@ -94,3 +98,61 @@ class TestPages:
         assert response.status_code == 200
         assert response.context["facts"].totals.gets == 0
         assert "<script>alert" not in response.content.decode()
+
+    def test_prefix__nothing_measured(self, client, settings):
+        """Without a comparison the page says that nothing was measured, and shows no estimate instead."""
+        rules = {"call:": {"ttl": "adaptive", "stale_target": 0.05}}
+        settings.CACHES["default"]["OPTIONS"] = {"CALLCACHE": {"RULES": rules}}
+        settings.CACHES = {**settings.CACHES}
+        text = client.get(PREFIX, {"prefix": "call:"}).content.decode()
+        assert "Nothing has been measured yet" in text
+        assert "confidence" not in text
+
+    def test_prefix__measured(self, client, settings, redis_client, stats):
+        """What was measured is shown with its interval, in the reader's language, as are reasons."""
+        rules = {"call:": {"ttl": "adaptive", "stale_target": 0.05}}
+        settings.CACHES["default"]["OPTIONS"] = {"CALLCACHE": {"RULES": rules}}
+        settings.CACHES = {**settings.CACHES}
+        cache = caches["default"]
+        found = {"n": 200, "s": 3, "fresh": 500, "stale": 9, "unclear": 2}
+        redis_client.hset(cache.redis_keys.checked("call:"), mapping=found)
+        facts = client.get(PREFIX, {"prefix": "call:"}).context["facts"]
+        assert facts.staleness.ratio == 0.015
+        settings.LANGUAGE_CODE = "es"
+        with translation.override("es"):
+            text = client.get(PREFIX, {"prefix": "call:"}).content.decode()
+        assert "Aciertos obsoletos, medidos" in text
+        assert "1,5" in text
+        assert "de los últimos 200 aciertos" in text
+        assert "0 de 10 recargas vistas; hasta entonces decide la hora:" in text
+        assert "reloads seen" not in text
+
+    def test_prefix__redis_down(self, client, settings):
+        """Without Redis the page is there all the same."""
+        rules = {"call:": {"revalidate": 0.05}}
+        stated = {"OPTIONS": {"CALLCACHE": {"RULES": rules}}, "LOCATION": "redis://127.0.0.1:1/0"}
+        settings.CACHES = {**settings.CACHES, "default": {**settings.CACHES["default"], **stated}}
+        response = client.get(PREFIX, {"prefix": "call:"})
+        assert response.status_code == 200
+        assert response.context["facts"].staleness is None
+
+
+class TestSentence:
+    def test_sentence__nested(self):
+        """A sentence within another is translated too; numbers are filled in."""
+        template = "{hour:02}:00 is within office hours, which decide since nothing is recorded yet."
+        hour = Sentence(template, hour=9)
+        outer = Sentence("No reload has been seen yet; until then: {hour}", hour=hour)
+        assert outer.endswith("09:00 is within office hours, which decide since nothing is recorded yet.")
+        with translation.override("es"):
+            assert sentence(outer) == (
+                "Aún no se ha visto ninguna recarga; hasta entonces: Las 09:00 están dentro del horario de "
+                "oficina, que decide porque aún no hay nada registrado."
+            )
+
+    def test_sentence__any_text(self):
+        """A text that nobody has translated stays as it is, braces and all."""
+        with translation.override("es"):
+            assert sentence("My own {policy}: 5 %") == "My own {policy}: 5 %"
+            assert sentence("") == ""
+            assert sentence("Few reads find a value.") == "Pocas lecturas hallan un valor."

@@ -35,6 +35,22 @@ class TestCallcacheTtl:
         assert "less up to 10% at random" in text
         assert "0 of 10 reloads seen" in text
 
+    def test_ttl__measured(self, make_cache, redis_client):
+        """What was measured is told apart from what the policy reckons, and only where something was."""
+        cache = make_cache(NEAR=False, RULES={"row:": {"ttl": "adaptive", "stale_target": 0.02}})
+        assert json.loads(run("row:1", as_json=True))["measured"] is None
+        assert "measured" not in run("row:1")
+        seconds, _ = redis_client.time()
+        found = {"n": 100, "s": 10, "log": -2, "at": seconds, "fresh": 90, "stale": 10}
+        redis_client.hset(cache.redis_keys.checked("row:"), mapping=found)
+        facts = json.loads(run("row:1", as_json=True))
+        assert facts["measured"]["stale"] == facts["terms"]["stale_measured"] == 0.1
+        assert facts["measured"]["low"] < 0.1 < facts["measured"]["high"]
+        assert facts["terms"]["factor"] < 0.14
+        text = run("row:1")
+        assert "10.0% of about the last 100 hits compared with their origin (95 %: " in text
+        assert "the TTL is shortened to 14%" in text
+
     def test_ttl__what_others_learnt(self, site, make_cache):
         """A process that has just started answers by what all have learnt."""
         learner = site._runtime._learners["row:"]

@@ -57,7 +57,18 @@ def facts_of(cache: CallCache, key: str) -> dict[str, Any]:
         "left_seconds": cache.ttl(key),
         "reason": decision.reason,
         "terms": dict(decision.terms),
+        "measured": measured_of(cache, key),
     }
+
+
+def measured_of(cache: CallCache, key: str) -> dict[str, float] | None:
+    """What was measured of the key's prefix; None where nothing was, or nothing is to be."""
+    rule = cache.rule_for(key)
+    known = None if rule is None else cache.measured_staleness().get(rule.prefix)
+    if known is None or known.ratio is None:
+        return None
+    low, high = known.bounds
+    return {"stale": known.ratio, "low": low, "high": high, "checks": known.checks}
 
 
 def text_of(facts: dict[str, Any]) -> str:
@@ -74,6 +85,13 @@ def text_of(facts: dict[str, Any]) -> str:
         *((_TITLES.get(name, name), _number(value)) for name, value in facts["terms"].items()),
         ("present value", present),
     ]
+    measured = facts["measured"]
+    if measured is not None:
+        share = (
+            f"{measured['stale']:.1%} of about the last {measured['checks']:.0f} hits compared with their "
+            f"origin (95 %: {measured['low']:.1%} to {measured['high']:.1%})"
+        )
+        rows.append(("stale hits, measured", share))
     lines = [f"  {title:32}{text}" for title, text in rows]
     return "\n".join([facts["key"], *lines])
 
@@ -81,11 +99,13 @@ def text_of(facts: dict[str, Any]) -> str:
 _TITLES = {
     "age": "age of the value, s",
     "average": "reads in this hour, on average",
-    "chance_of_change": "chance of a change by then",
+    "chance_of_change": "chance of a change by then, est.",
+    "checks": "hits compared",
     "change_target": "changes wanted among reloads",
     "changes_an_hour": "changes an hour at this age",
     "eta": "eta: loads a stale read is worth",
     "frailty": "changes more than its prefix, x",
+    "factor": "shortened by the target, x",
     "freshness_fraction": "part of the age",
     "max_ttl": "at most, s",
     "min_ttl": "at least, s",
@@ -94,6 +114,10 @@ _TITLES = {
     "reads_an_hour": "reads an hour",
     "samples": "days recorded",
     "season": "changes in this hour, x",
+    "stale_high": "stale hits, measured, at most",
+    "stale_low": "stale hits, measured, at least",
+    "stale_measured": "stale hits, measured",
+    "stale_target": "stale hits, target",
     "wanted": "before the bounds, s",
 }
 
