@@ -27,6 +27,7 @@ from django_callcache.outbox.stat_buckets import StatBuckets
 from django_callcache.replication import requests
 from django_callcache.replication.losses import AfterLoss, is_paused
 from django_callcache.replication.passes import sync
+from django_callcache.replication.preload import preload
 from django_callcache.replication.remotes import open_remote
 from django_callcache.stats.collect import Collected, collect
 from django_callcache.sync.leader import LoopLease
@@ -34,6 +35,7 @@ from django_callcache.sync.remote import RemoteStore
 from django_callcache.sync.sync_pass import SyncReport
 from django_callcache.tables.following import Followed, follow, needs_schema
 from django_callcache.training import restore
+from django_callcache.warm import Warmed
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class Report:
     sync: SyncReport | None = None
     followed: Followed | None = None
     """What became of changes of tables; None where there is no remote store."""
+    warmed: Warmed | None = None
+    """What became of the keys that were loaded before somebody asked; None where none were to be."""
     pruned: int = 0
     """Rows that left the database."""
     is_paused: bool = False
@@ -76,6 +80,7 @@ def run_once(
     verify: bool = False,
     take_over: bool = False,
     after_loss: AfterLoss = "",
+    preloads: bool = False,
 ) -> Report:
     """Collect statistics, restore dictionaries, sync with the remote store, follow tables, prune old rows.
 
@@ -87,6 +92,7 @@ def run_once(
         verify: Compare both sides wholly, and push again what the remote store has lost.
         take_over: Make Redis and the namespace this environment's, whoever had them.
         after_loss: What a person decided after Redis had lost its data.
+        preloads: Whether to load the keys that are read most, as many as the settings say.
 
     Returns:
         What was done, errors included; or who else is at it.
@@ -110,6 +116,9 @@ def run_once(
             if store is not None:
                 how = {"prefix": prefix, "verify": verify, "take_over": take_over, "after_loss": after_loss}
                 _exchange(cache, report, store, lambda: may_go_on() and lease.keep(), **how)
+            if preloads:
+                with _noted(report, "preload"):
+                    report.warmed = preload(cache, store, lambda: may_go_on() and lease.keep())
         with _noted(report, "prune"):
             report.pruned = _prune()
         with _noted(report, "totals"):

@@ -55,7 +55,14 @@ def hottest(alias: str, prefixes: Sequence[str], top: int, since: datetime) -> l
     return [key for key, _ in ranked[:top]]
 
 
-def warm(cache: Loading, keys: Sequence[str], chunk: int, progress: Callable[[Warmed], object]) -> Warmed:
+def warm(
+    cache: Loading,
+    keys: Sequence[str],
+    chunk: int,
+    progress: Callable[[Warmed], object] = lambda done: None,
+    *,
+    may_go_on: Callable[[], bool] = lambda: True,
+) -> Warmed:
     """Load keys that the cache lacks; what it has, and what is written meanwhile, stays.
 
     A loader that fails leaves its chunk out: the others are loaded all the same.
@@ -65,9 +72,12 @@ def warm(cache: Loading, keys: Sequence[str], chunk: int, progress: Callable[[Wa
         keys: Which; each has a loader.
         chunk: Keys that a loader is asked for at once.
         progress: Called after each chunk with all that was done so far.
+        may_go_on: Asked before each chunk; False ends the work.
     """
     total = Warmed()
     for at in range(0, len(keys), chunk):
+        if not may_go_on():
+            break
         portion = keys[at : at + chunk]
         try:
             total += Warmed(asked=len(portion), records=len(cache.load_many(portion)))

@@ -17,6 +17,7 @@ from django_callcache.conf.alert_rules import AlertRule, AlertSettings, ChannelS
 from django_callcache.conf.app_settings import (
     AdminSettings,
     MetricsSettings,
+    PreloadSettings,
     RetentionSettings,
     Settings,
     StatsSettings,
@@ -53,6 +54,7 @@ __all__ = [
     "MetricsSettings",
     "ModelSource",
     "PrefixRule",
+    "PreloadSettings",
     "RetentionSettings",
     "Settings",
     "StatedSource",

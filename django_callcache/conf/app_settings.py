@@ -170,6 +170,18 @@ class StatsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PreloadSettings:
+    """Loading of the keys that are read most, before somebody asks for them."""
+
+    top: Annotated[int, Bounds(at_least=0)] = 0
+    """Keys that the loop loads when it starts, of each cache; 0: none. `callcache_warm` does so on demand."""
+    days: Count = 7
+    """Days whose reads count."""
+    chunk: Count = 100
+    """Keys that are loaded at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionSettings:
     """Days after which old rows are pruned."""
 
@@ -223,6 +235,8 @@ class Settings:
     """Parameters of the TTL policies."""
     stats: StatsSettings = field(default_factory=StatsSettings)
     """Counting of cache calls."""
+    preload: PreloadSettings = field(default_factory=PreloadSettings)
+    """Loading of the keys that are read most."""
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     """How long rows are kept."""
     admin: AdminSettings = field(default_factory=AdminSettings)

@@ -55,6 +55,7 @@ class Turns:
         verify: Compare both sides wholly, and push again what the remote store has lost.
         take_over: Make Redis and the namespace this environment's, whoever had them.
         after_loss: What a person decided after Redis had lost its data.
+        preloads: Whether the first turn loads the keys that are read most, as many as the settings say.
 
     Raises:
         ImproperlyConfigured: There is no alias to work for, or one is not ours.
@@ -70,6 +71,7 @@ class Turns:
         verify: bool = False,
         take_over: bool = False,
         after_loss: AfterLoss = "",
+        preloads: bool = False,
     ) -> None:
         if not aliases:
             raise ImproperlyConfigured("CACHES has no django_callcache.cache.CallCache to work for")
@@ -86,6 +88,7 @@ class Turns:
         }
         self._caches = {alias: cache_of(alias) for alias in aliases}
         self._remote = remote
+        self._to_preload = set(aliases) if preloads else set()
         self._schema_is_known = remote is None
         self._tell = tell
         self._watches = {alias: Watch(partial(cache_of, alias)) for alias in aliases}
@@ -183,12 +186,19 @@ class Turns:
 
     def _run(self, alias: str) -> Report:
         try:
-            report = run_once(alias, remote=self._remote, may_go_on=self.may_go_on, **self._how)
+            report = run_once(
+                alias,
+                remote=self._remote,
+                may_go_on=self.may_go_on,
+                preloads=alias in self._to_preload,
+                **self._how,
+            )
         except redis.RedisError as error:
             report = Report(alias, errors=[error])
         if report.busy_for is not None:
             logger.info("busy alias=%s seconds=%.1f", alias, report.busy_for)
             return report
+        self._to_preload.discard(alias)
         facts = facts_of(report)
         logger.info("passed %s", " ".join(f"{name}={value}" for name, value in facts.items()))
         if self._tell is not None:
@@ -211,6 +221,8 @@ def facts_of(report: Report) -> dict[str, Any]:
         facts["rate"] = round(report.sync.rate)
     if report.followed is not None and (report.followed.changes or report.followed.resets):
         facts |= {f"tables_{name}": getattr(report.followed, name) for name in FOLLOWED}
+    if report.warmed is not None:
+        facts |= {"preloaded": report.warmed.records, "preload_failed": report.warmed.failed}
     facts["rows"] = report.collected.rows if report.collected else 0
     facts["pruned"] = report.pruned
     if report.errors:

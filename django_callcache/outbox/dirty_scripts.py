@@ -313,6 +313,7 @@ local state = redis.call('HMGET', side, 'v', 'rv', 'c')
 local known, theirs = tonumber(state[2] or '0'), tonumber(remote_version)
 
 if trust == '' and known >= theirs then return {'known'} end
+if trust == 'absent' and (known > theirs or redis.call('EXISTS', value) == 1) then return {'known'} end
 if known == theirs and (trust == 'compare' or (trust == 'anew' and state[1] == version)) then
   redis.call('HSET', side, 's', microseconds(time))
   return {'known'}
@@ -359,7 +360,8 @@ KEYS value, side, lease, due, payload, mark, bytes. ARGV op (set, delete, or dro
 px, blob, version, remote version, version of the entry that was decided to lose (may be empty), and how far
 what is known here is trusted: empty, wholly: a row not later than the known one is skipped; ``compare``, a
 row earlier than the known one means that the remote store has lost a write; ``anew``, not at all: the remote
-store was made or restored from elsewhere; ``decided``, not at all: a person has chosen this row.
+store was made or restored from elsewhere; ``decided``, not at all: a person has chosen this row; ``absent``,
+wholly, but a row that is known is taken where its value is gone here, and none over a value.
 Replies ``taken``; ``known``; ``lost``; ``parked``: two sides of the key wait for a person; ``unknown``:
 another release's entry is in the way; or ``dirty`` with the entry in the way and the remote version that it
 builds on.

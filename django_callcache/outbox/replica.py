@@ -17,7 +17,7 @@ from django_callcache.outbox.dirty import DirtyEntry, parse_payload
 from django_callcache.outbox.dirty_scripts import APPLY_REMOTE, FORGET, WRITE_BACK
 from django_callcache.redis_keys import RedisKeys
 
-Trust = Literal["", "compare", "anew", "decided"]
+Trust = Literal["", "compare", "anew", "decided", "absent"]
 Outcome = Literal["taken", "known", "lost", "parked", "unknown", "dirty"]
 
 SCANNED = 500

@@ -84,6 +84,12 @@ class MemoryStore:
                 rows=tuple(self._held(stored.row.key, stored) for stored in page),
             )
 
+    def fetch(self, namespace: str, keys: Sequence[str]) -> Sequence[HeldRow]:
+        """Return some rows by their keys."""
+        with self._lock:
+            stored = ((key, self._rows.get((namespace, key))) for key in dict.fromkeys(keys))
+            return [self._held(key, row) for key, row in stored if row is not None]
+
     def collect_garbage(self) -> int:
         """Nothing that is kept for a week lives that long in memory."""
         return 0

@@ -22,11 +22,13 @@ from django_callcache.exceptions import RemoteRefused, SyncError
 from django_callcache.failpoints import reach
 from django_callcache.sync.faults import fault_of
 from django_callcache.sync.remote import (
+    HeldRow,
     Page,
     PushReply,
     RemoteRow,
     ensure_schema_version,
     read_count,
+    read_held,
     read_page,
     read_push_reply,
     read_text,
@@ -87,6 +89,11 @@ class PostgresStore:
         """Return rows that changed after a cursor."""
         query = "select public.callcache_pull(%s, %s, %s, %s::uuid)::text"
         return read_page(json.loads(self._ask(query, [namespace, after, limit, epoch])))
+
+    def fetch(self, namespace: str, keys: Sequence[str]) -> Sequence[HeldRow]:
+        """Return some rows by their keys."""
+        query = "select public.callcache_fetch(%s, %s::jsonb)::text"
+        return read_held(json.loads(self._ask(query, [namespace, json.dumps(list(keys))])), keys)
 
     def collect_garbage(self) -> int:
         """Remove some tombstones and rows that expired more than a week ago."""

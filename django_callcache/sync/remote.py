@@ -138,6 +138,14 @@ class RemoteStore(Protocol):
             RemoteRefused: The store refuses us; a person has to act.
         """
 
+    def fetch(self, namespace: str, keys: Sequence[str]) -> Sequence[HeldRow]:
+        """Return some rows by their keys, those of them that are there.
+
+        Raises:
+            RemoteUnavailable: The store does not answer, or its reply makes no sense; try again.
+            RemoteRefused: The store refuses us; a person has to act.
+        """
+
     def collect_garbage(self) -> int:
         """Remove some tombstones and rows that expired more than a week ago; return how many."""
 
@@ -221,6 +229,22 @@ def read_page(data: object) -> Page:
     except (KeyError, TypeError, ValueError):
         pass
     raise RemoteUnavailable("The remote store's reply to a pull is not one")
+
+
+def read_held(data: object, keys: Sequence[str]) -> list[HeldRow]:
+    """Read the reply of ``callcache_fetch``, believing only rows that were asked for.
+
+    Raises:
+        RemoteUnavailable: It is not such a reply.
+    """
+    wanted = frozenset(keys)
+    try:
+        if not isinstance(data, list):
+            raise TypeError
+        return [read_row(row) for row in data if row["k"] in wanted]
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise RemoteUnavailable("The remote store's reply has no rows")
 
 
 def read_text(data: object) -> str:

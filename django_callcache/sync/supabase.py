@@ -27,11 +27,13 @@ from django_callcache.exceptions import RemoteRefused, RemoteUnavailable
 from django_callcache.failpoints import reach
 from django_callcache.sync.faults import fault_of
 from django_callcache.sync.remote import (
+    HeldRow,
     Page,
     PushReply,
     RemoteRow,
     ensure_schema_version,
     read_count,
+    read_held,
     read_page,
     read_push_reply,
     read_text,
@@ -125,6 +127,11 @@ class SupabaseStore:
         """Return rows that changed after a cursor."""
         parameters = {"p_namespace": namespace, "p_after": after, "p_limit": limit, "p_epoch": epoch}
         return read_page(self._call("callcache_pull", parameters))
+
+    def fetch(self, namespace: str, keys: Sequence[str]) -> Sequence[HeldRow]:
+        """Return some rows by their keys."""
+        parameters: dict[str, Any] = {"p_namespace": namespace, "p_keys": list(keys)}
+        return read_held(self._call("callcache_fetch", parameters), keys)
 
     def collect_garbage(self) -> int:
         """Remove some tombstones and rows that expired more than a week ago."""

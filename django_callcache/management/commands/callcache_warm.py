@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import time
 from argparse import ArgumentParser, ArgumentTypeError
-from datetime import timedelta
 from typing import Any
 
 from django.core.cache import InvalidCacheBackendError
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 from tqdm import tqdm
 
-from django_callcache.cache.loading import sources
+from django_callcache.cache.backend import CallCache
+from django_callcache.conf import get_settings
 from django_callcache.maintenance import cache_of
-from django_callcache.warm import Warmed, hottest, warm
+from django_callcache.management.commands.runcachesync import closing
+from django_callcache.replication.preload import Preload
+from django_callcache.replication.remotes import open_remote
+from django_callcache.warm import Warmed, warm
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -32,7 +34,8 @@ class Command(BaseCommand):
     """Ranks keys by the statistics and loads what the cache lacks of them."""
 
     help = (
-        "Load the keys that were read most, by the hourly statistics, from the source of their prefix. "
+        "Load the keys that were read most, by the hourly statistics, from the source of their prefix, or, "
+        "where the prefix has sync, from the remote store. "
         "What the cache has stays as it is. Exit codes: 0 done, 1 a loader failed, 2 wrong usage or "
         "configuration."
     )
@@ -48,21 +51,20 @@ class Command(BaseCommand):
             action="append",
             dest="prefixes",
             metavar="PREFIX",
-            help="Keys that begin so, and no others; may be repeated. Left out, every prefix with a loader.",
+            help="Keys that begin so, and no others; may be repeated. Left out, every prefix with a source, "
+            "a loader or sync.",
         )
         parser.add_argument(
             "--days",
             type=whole_number,
-            default=7,
             metavar="NUMBER",
-            help="Days whose reads count (default: %(default)s).",
+            help='Days whose reads count (default: CALLCACHE["PRELOAD"]["DAYS"]).',
         )
         parser.add_argument(
             "--chunk",
             type=whole_number,
-            default=100,
             metavar="NUMBER",
-            help="Keys that a loader is asked for at once (default: %(default)s).",
+            help='Keys that are loaded at once (default: CALLCACHE["PRELOAD"]["CHUNK"]).',
         )
         parser.add_argument("--dry-run", action="store_true", help="List the keys, load nothing.")
         parser.add_argument("--json", action="store_true", dest="as_json", help="Print one line of JSON.")
@@ -73,8 +75,8 @@ class Command(BaseCommand):
         alias: str,
         top: int,
         prefixes: list[str] | None,
-        days: int,
-        chunk: int,
+        days: int | None,
+        chunk: int | None,
         dry_run: bool,
         as_json: bool,
         **options: Any,
@@ -82,15 +84,18 @@ class Command(BaseCommand):
         began = time.monotonic()
         try:
             cache = cache_of(alias)
-            chosen = _chosen(cache.alias, prefixes)
+            settings = get_settings()
+            remote = open_remote(settings.sync) if _needs_remote(cache, prefixes or [""]) else None
+            work = Preload(cache, remote)
+            chosen = _chosen(cache.alias, work.prefixes, prefixes)
         except (ImproperlyConfigured, InvalidCacheBackendError) as error:
             raise CommandError(str(error), returncode=2) from error
-        keys = hottest(cache.alias, chosen, top, timezone.now() - timedelta(days=days))
+        keys = work.hottest(chosen, top, days or settings.preload.days)
         if dry_run:
             self.stdout.write(json.dumps(keys) if as_json else "\n".join(keys))
             return
-        with Progress(len(keys), self.stderr) as progress:
-            done = warm(cache, keys, chunk, progress.show)
+        with closing(remote), Progress(len(keys), self.stderr) as progress:
+            done = warm(work, keys, chunk or settings.preload.chunk, progress.show)
         facts = {
             "alias": cache.alias,
             "keys": done.asked,
@@ -106,11 +111,18 @@ class Command(BaseCommand):
 _DONE = "{keys:,} hot keys of {alias}: {records:,} have a record, {failed:,} failed ({seconds:g} s)."
 
 
-def _chosen(alias: str, prefixes: list[str] | None) -> list[str]:
-    """The prefixes to load, each of which has a loader."""
-    known = sources.prefixes(alias)
+def _needs_remote(cache: CallCache, prefixes: list[str]) -> bool:
+    """Tell whether keys with some prefixes are synced. Not every process has the remote store's key."""
+    synced = [rule.prefix for rule in cache.options.rules if rule.sync is not None]
+    return any(one.startswith(other) or other.startswith(one) for one in synced for other in prefixes)
+
+
+def _chosen(alias: str, known: tuple[str, ...], prefixes: list[str] | None) -> list[str]:
+    """The prefixes to load, each of which can be."""
     if not known:
-        raise ImproperlyConfigured(f"No prefix of the cache {alias!r} has a source or a loader.")
+        raise ImproperlyConfigured(
+            f"No prefix of the cache {alias!r} has a source, a loader, or sync and a remote store."
+        )
     for prefix in prefixes or ():
         if not prefix.startswith(known):
             raise ImproperlyConfigured(f"No loader knows {prefix!r}. Prefixes with one: {', '.join(known)}.")

@@ -111,7 +111,7 @@ class Command(BaseCommand):
             settings = get_settings().sync
             remote = open_remote(settings)
             tell = self._print_line if as_json else None
-            turns = Turns(aliases or own_aliases(), remote, tell=tell, **how)
+            turns = Turns(aliases or own_aliases(), remote, tell=tell, preloads=not once, **how)
         except (ImproperlyConfigured, InvalidCacheBackendError) as error:
             raise CommandError(str(error), returncode=2) from error
         if dry_run:

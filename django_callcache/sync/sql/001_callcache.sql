@@ -230,6 +230,22 @@ as $$
   from m
 $$;
 
+-- Some rows by their keys, those of them that are there: a JSON array of objects as in a pull.
+
+create or replace function public.callcache_fetch(p_namespace text, p_keys jsonb) returns jsonb
+language plpgsql stable security invoker set search_path = '' as $$
+begin
+  if jsonb_typeof(p_keys) = 'string' then    -- as in callcache_push
+    p_keys := (p_keys #>> '{}')::jsonb;
+  end if;
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('k', e.key, 'ver', e.version, 'h', e.hlc, 'o', e.origin, 'c', e.codec, 'v', e.value,
+             'p', e.payload, 's', e.checksum, 'seq', e.seq, 'd', e.deleted_at is not null,
+             'ttl', (extract(epoch from e.expires_at - clock_timestamp()) * 1000)::bigint)), '[]'::jsonb)
+    from public.callcache_entries e
+    where e.namespace = p_namespace and e.key in (select jsonb_array_elements_text(p_keys)));
+end $$;
+
 -- Remove tombstones and rows long expired, some at a time; returns how many.
 
 create or replace function public.callcache_gc(p_keep interval default interval '7 days', p_limit int default 5000)
@@ -425,7 +441,7 @@ do $$
 declare
   v_functions text := 'public.callcache_push(text, text, jsonb, text), public.callcache_pull(text, bigint, int, uuid, bigint), '
     'public.callcache_gc(interval, int), public.callcache_claim(text, text, boolean), public.callcache_exposed(), public.callcache_feed(text, int), public.callcache_changes_gc(interval, int), '
-    'public.callcache_attached()';
+    'public.callcache_attached(), public.callcache_fetch(text, jsonb)';
   v_internal text := 'public.callcache_entries_lock(), public.callcache_entries_stamp(), public.callcache_track_row(), '
     'public.callcache_attach(regclass, text[]), public.callcache_detach(regclass)';
   v_role text;
