@@ -17,12 +17,14 @@ from django_callcache.exceptions import CallCacheError
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.processes import ProcessReport, flat_pairs, read_reports
 from django_callcache.sync.leader import Heartbeat
+from django_callcache.sync.pause import Pause
 from django_callcache.ttl import Staleness
 
 FAULTS = (RedisError, CallCacheError, OSError)
 """What a Redis that is down, refuses or was stopped in the middle raises."""
 
 _CREDENTIALS = re.compile(r"//[^/\s@]*@")
+_QUERY = re.compile(r"(?<=[\w/:])\?[\w.]+=[^\s'\",]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ class LiveFacts:
     """Last sign of life of the loop."""
     staleness: Mapping[str, Staleness] = field(default_factory=dict)
     """What comparisons of hits with their origin have found, by prefix."""
+    held: Pause | None = None
+    """Who paused the sync, if it is paused."""
 
     @property
     def is_reachable(self) -> bool:
@@ -124,8 +128,12 @@ def is_synced(cache: CallCache) -> bool:
 
 def masked(error: BaseException) -> str:
     """Return an error's kind and text without credentials, cut to a line."""
-    text = _CREDENTIALS.sub("//***@", str(error))
-    return f"{type(error).__name__}: {text}"[:300]
+    return f"{type(error).__name__}: {without_credentials(str(error))}"[:300]
+
+
+def without_credentials(text: str) -> str:
+    """Return a text without the credentials of the addresses in it."""
+    return _QUERY.sub("?***", _CREDENTIALS.sub("//***@", text))
 
 
 def _look(cache: CallCache, synced: bool) -> LiveFacts:
@@ -137,11 +145,12 @@ def _look(cache: CallCache, synced: bool) -> LiveFacts:
         ("ZRANGE", names.stat_minutes(), -1, -1),
         ("HGETALL", names.processes()),
         ("HGETALL", names.heartbeat()),
+        ("HGETALL", names.pause()),
     )
-    time, info_text, totals, minutes, processes, heartbeat = replies
+    time, info_text, totals, minutes, processes, heartbeat, pause = replies
     if isinstance(info_text, NoPermissionError):
         info_text = b""  # the user of the cache may do without
-    for reply in (time, info_text, totals, minutes, processes, heartbeat):
+    for reply in (time, info_text, totals, minutes, processes, heartbeat, pause):
         if isinstance(reply, RedisError):
             raise reply
     outbox = DirtyEntries(cache.redis_client(), names) if synced else None
@@ -165,6 +174,7 @@ def _look(cache: CallCache, synced: bool) -> LiveFacts:
         processes=read_reports(flat_pairs(processes), now),
         heartbeat=Heartbeat.of(flat_pairs(heartbeat)),
         staleness=cache.measured_staleness(),
+        held=Pause.of(flat_pairs(pause)),
     )
 
 

@@ -15,8 +15,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django_callcache.cache.backend import CallCache
 from django_callcache.conf import get_settings
 from django_callcache.exceptions import RemoteRefused, SyncError
+from django_callcache.live import look
 from django_callcache.models import (
     CacheAlert,
+    CacheHour,
     CacheOperation,
     CacheStat,
     SyncConflict,
@@ -31,11 +33,13 @@ from django_callcache.replication.preload import preload
 from django_callcache.replication.remotes import open_remote
 from django_callcache.stats.collect import Collected, collect
 from django_callcache.sync.leader import LoopLease
+from django_callcache.sync.pause import Pause
 from django_callcache.sync.remote import RemoteStore
 from django_callcache.sync.sync_pass import SyncReport
 from django_callcache.tables.following import Followed, follow, needs_schema
 from django_callcache.training import restore
 from django_callcache.warm import Warmed
+from django_callcache.watch import sample
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +64,16 @@ class Report:
     """Rows that left the database."""
     is_paused: bool = False
     """Whether Redis has lost what it held, so that nothing is pushed until a person has decided."""
+    is_held: bool = False
+    """Whether somebody has paused the sync; everything else was done."""
     errors: list[Exception] = field(default_factory=list)
     """What went wrong; one step that fails keeps no other from its turn."""
 
     @property
     def outcome(self) -> str:
-        """How the sync went: ``ok``, ``partial``, ``failed``; ``none`` without a remote store."""
+        """How the sync went: ``ok``, ``partial``, ``failed``; ``paused``; ``none`` without a remote store."""
+        if self.is_held:
+            return "failed" if self.errors else "paused"
         if self.sync is not None:
             return self.sync.outcome
         return "failed" if self.errors else "none"
@@ -110,6 +118,8 @@ def run_once(
     try:
         with _noted(report, "collect"):
             report.collected = collect(StatBuckets(cache.redis_client(), cache.redis_keys), cache.alias)
+        with _noted(report, "sample"):
+            sample(cache, look(cache))
         with _noted(report, "dictionaries"):
             restore(cache)
         with _noted(report, "remote store"), _opened(remote) as store:
@@ -183,7 +193,7 @@ def totals_of(report: Report, now: float) -> tuple[dict[str, int], dict[str, flo
     moments: dict[str, float] = {}
     if report.collected is not None:
         moments["collected_at"] = now
-    if report.outcome != "none":
+    if report.outcome not in ("none", "paused"):
         refused = any(isinstance(error, RemoteRefused) for error in report.errors)
         moments["refused"] = float(refused)
         moments["emptied"] = float(report.is_paused)
@@ -214,7 +224,8 @@ def _exchange(
     cache: CallCache, report: Report, remote: RemoteStore, may_go_on: Callable[[], bool], **how: Any
 ) -> None:
     """Do all that needs the remote store."""
-    if needs_schema(cache):
+    report.is_held = Pause.read(cache.redis_client(), cache.redis_keys) is not None
+    if needs_schema(cache) and not report.is_held:
         with _noted(report, "sync"):
             _sync(cache, report, remote, may_go_on, **how)
     with _noted(report, "tables"):
@@ -250,6 +261,7 @@ def _prune() -> int:
     retention = get_settings().retention
     return (
         CacheStat.objects.prune(retention.cache_stat)
+        + CacheHour.objects.prune(retention.cache_stat)
         + SyncRun.objects.prune(retention.sync_run)
         + SyncRejection.objects.prune(retention.sync_rejection)
         + SyncConflict.objects.prune(retention.sync_conflict)

@@ -14,6 +14,8 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import accumulate, pairwise
+from math import sqrt
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
@@ -29,7 +31,7 @@ from django_callcache.cache.runtime import Runtime
 from django_callcache.conf import get_settings
 from django_callcache.live import FAULTS, LiveFacts, is_synced, look
 from django_callcache.maintenance import cache_of, own_aliases
-from django_callcache.outbox.stat_buckets import LATENCY_SLOTS
+from django_callcache.outbox.stat_buckets import LATENCY_SLOTS, TTL_BANDS, TTL_BOUNDS
 
 OPERATIONS = {
     "hits": ("get", "hit"),
@@ -148,6 +150,7 @@ class CallCacheCollector(Collector):
         synced = [(cache.alias, live) for cache, live in looks if live.is_reachable and is_synced(cache)]
         yield _surprises((cache, live) for cache, live in looks if live.is_reachable)
         yield from _operations(answered)
+        yield _lifetimes(answered)
         yield from _counters(COUNTERS, answered)
         yield from _gauges(GAUGES, answered)
         evicted = CounterMetricFamily(
@@ -284,6 +287,23 @@ def _operations(answered: Iterable[tuple[str, LiveFacts]]) -> Iterator[Metric]:
             slots = [live.totals.get(f"{letter}{slot}", 0) for slot in range(LATENCY_SLOTS)]
             durations.add_metric([alias, operation], buckets_of(slots), estimated_sum(slots))
     yield from (calls, durations)
+
+
+def _lifetimes(answered: Iterable[tuple[str, LiveFacts]]) -> Metric:
+    """What entries were given to live when they were written; those for ever are in the last bucket alone."""
+    family = HistogramMetricFamily(
+        "callcache_ttl_seconds",
+        "Time that written entries were given to live; the sum is estimated, without those for ever.",
+        labels=["alias"],
+    )
+    for alias, live in answered:
+        bands = [live.totals.get(f"t{band}", 0) for band in range(TTL_BANDS)]
+        bounds = [*(repr(float(bound)) for bound in TTL_BOUNDS), "+Inf", "+Inf"]
+        passed = dict(zip(bounds, accumulate(bands), strict=True))
+        middles = [0.5, *(sqrt(low * high) for low, high in pairwise(TTL_BOUNDS)), TTL_BOUNDS[-1]]
+        total = sum(entries * middle for entries, middle in zip(bands, middles, strict=False))
+        family.add_metric([alias], [(bound, float(entries)) for bound, entries in passed.items()], total)
+    return family
 
 
 def buckets_of(slots: list[int]) -> list[tuple[str, float]]:

@@ -19,6 +19,7 @@ from django_callcache.live import FAULTS, LiveFacts, is_synced, look
 from django_callcache.models import CacheStat, SyncRun
 from django_callcache.outbox.processes import flat_pairs
 from django_callcache.outbox.stat_buckets import LATENCY_SLOTS
+from django_callcache.stats.samples import note
 from django_callcache.stats.series import Totals, percentile
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Watch:
         values = self.signals(cache, live, settings)
         now = self._clock()
         judge(cache.alias, settings.alerts, values, now)
+        sample(cache, live)
         deliver_late(settings.alerts, now)
         return values
 
@@ -98,6 +100,21 @@ class Watch:
         if before is None or live.now <= before[0] or live.evicted_keys < before[1]:
             return {}
         return {"evictions_per_second": (live.evicted_keys - before[1]) / (live.now - before[0])}
+
+
+def sample(cache: CallCache, live: LiveFacts) -> None:
+    """Keep what a look has seen, for the charts; where Redis did not answer there is nothing to keep."""
+    if not live.is_reachable:
+        return
+    waited = None if live.backlog is None else max(live.now - (live.oldest_at or live.now), 0.0)
+    note(
+        cache.alias,
+        live.now,
+        backlog=live.backlog,
+        oldest_seconds=waited,
+        used_memory=live.used_memory,
+        keys=live.keys,
+    )
 
 
 def late(live: LiveFacts, moment: float | None, interval: float) -> float | None:

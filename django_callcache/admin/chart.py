@@ -105,8 +105,8 @@ def draw(
         dots,
         tuple(Tick(_y(part / TICKS), highest * part / TICKS) for part in range(TICKS + 1)),
         tuple(Tick(_y(part / TICKS), 100 * part / TICKS) for part in range(TICKS + 1)),
-        _time_ticks(points, step, is_labelled),
-        _marks(points, step, events),
+        time_ticks_of(points, step, is_labelled),
+        marks_of(points, step, events),
     )
 
 
@@ -150,9 +150,10 @@ def _ratio(points: Sequence[Point], step: float) -> tuple[tuple[str, ...], tuple
     return lines, tuple(run[0] for run in runs if len(run) == 1)
 
 
-def _time_ticks(
+def time_ticks_of(
     points: Sequence[Point], step: float, is_labelled: Callable[[int, datetime.datetime], bool]
 ) -> tuple[Tick, ...]:
+    """Return the times that are written under a chart of some steps."""
     return tuple(
         Tick(round(LEFT + (index + 0.5) * step, 2), point.start)
         for index, point in enumerate(points)
@@ -160,7 +161,8 @@ def _time_ticks(
     )
 
 
-def _marks(points: Sequence[Point], step: float, events: Sequence[Event]) -> tuple[Mark, ...]:
+def marks_of(points: Sequence[Point], step: float, events: Sequence[Event]) -> tuple[Mark, ...]:
+    """Return the events that fall into some steps, as lines across their chart."""
     marks = []
     for event in events:
         for index, point in enumerate(points):

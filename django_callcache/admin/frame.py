@@ -21,6 +21,7 @@ from django_callcache.models import CacheOperation, CacheStat, Dashboard, SyncRu
 
 OVERVIEW = "admin:django_callcache_dashboard_changelist"
 FIGURES = "admin:django_callcache_figures"
+CACHE = "admin:django_callcache_cache"
 CLEAR = "admin:django_callcache_clear"
 CLEAR_KEYS = "admin:django_callcache_clear_keys"
 CLEARED = "admin:django_callcache_cleared"
@@ -111,6 +112,7 @@ def tabs(site: AdminSite, user: Any, address: str) -> list[Tab]:
     sees = may(user, Power.VIEW_DASHBOARD)
     pages = [
         (OVERVIEW, _("Overview"), sees),
+        (CACHE, _("Cache"), sees),
         (PREFIXES, _("Prefixes"), sees),
         (KEYS, _("Keys"), may(user, Power.VIEW_KEYS)),
         (SYNC, _("Sync"), sees),

@@ -94,6 +94,8 @@ def _calls(figures: Figures) -> Iterator[Finding]:
 def _sync(
     live: LiveFacts, last_run: SyncRun | None, now: datetime.datetime, sync: SyncSettings
 ) -> Iterator[Finding]:
+    if live.held is not None:
+        yield Finding("warning", "paused", {"pause": live.held})
     if sync.remote is None:
         yield Finding("warning", "no_remote")
     elif last_run is None:

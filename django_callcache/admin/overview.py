@@ -88,7 +88,7 @@ def overview_of(alias: Alias, period_name: str | None) -> Overview:
     from_minutes = figures is not None
     figures = figures or figures_from_rows(cache.alias, period)
     newest = figures.newest if not from_minutes and figures.newest else _newest_row(cache.alias)
-    runs, last_run = _runs(cache.alias, period.start)
+    runs, last_run = runs_since(cache.alias, period.start)
     health = findings(
         live,
         figures,
@@ -106,7 +106,7 @@ def overview_of(alias: Alias, period_name: str | None) -> Overview:
         figures,
         live,
         health,
-        draw(figures.points, period.is_labelled, [*_clears(alias.name, period.start), *runs]),
+        draw(figures.points, period.is_labelled, [*clears_since(alias.name, period.start), *runs]),
         lines[:PREFIXES_SHOWN],
         max(len(figures.prefixes) - PREFIXES_SHOWN, 0),
         last_run,
@@ -141,7 +141,7 @@ def _waiting_since(minutes: Sequence[int], newest: datetime.datetime | None) -> 
     return None if first is None else datetime.datetime.fromtimestamp(first * 60, datetime.UTC)
 
 
-def _runs(alias: str, start: datetime.datetime) -> tuple[list[Event], SyncRun | None]:
+def runs_since(alias: str, start: datetime.datetime) -> tuple[list[Event], SyncRun | None]:
     """Failed passes since a moment as events, and the last pass of all."""
     runs = SyncRun.objects.for_alias(alias)
     last = Subquery(runs.order_by("-started_at", "-pk").values("pk")[:1])
@@ -153,7 +153,8 @@ def _runs(alias: str, start: datetime.datetime) -> tuple[list[Event], SyncRun | 
     return events, found[0] if found else None
 
 
-def _clears(alias: str, start: datetime.datetime) -> list[Event]:
+def clears_since(alias: str, start: datetime.datetime) -> list[Event]:
+    """Deletions since a moment."""
     operations = CacheOperation.objects.for_alias(alias).since(start).filter(deleted__gt=0)
     return [
         Event(started_at, "clear", pattern)

@@ -10,6 +10,7 @@ from django.urls import URLPattern
 
 from django_callcache.admin.access import CLEARING, Power, may
 from django_callcache.admin.alert_page import AlertPage
+from django_callcache.admin.cache_page import CachePage
 from django_callcache.admin.clear_pages import ClearPages
 from django_callcache.admin.frame import Pages
 from django_callcache.admin.key_pages import KeyPages
@@ -26,6 +27,7 @@ else:  # generic in the stubs only
 
 PAGES: tuple[type[Pages], ...] = (
     OverviewPage,
+    CachePage,
     PrefixPages,
     KeyPages,
     ClearPages,

@@ -61,6 +61,13 @@ COMPARED = {
     "30d": _("the 30 days before"),
 }
 DEFAULT = "24h"
+ROUND = {name: label for name, label in LABELS.items() if name != "1h"}
+"""Periods that hourly rows can tell of."""
+
+
+def round_period(name: str, default: str = DEFAULT) -> str:
+    """Return the period of a name in an address, as far as hourly rows can tell of it."""
+    return name if name in ROUND else default
 
 
 def period_of(name: str | None, now: datetime.datetime) -> Period:

@@ -10,12 +10,9 @@ from django.utils.translation import gettext_lazy as _
 from django_callcache.admin.access import Power, may
 from django_callcache.admin.aliases import aliases_of, chosen
 from django_callcache.admin.frame import PREFIX, PREFIXES, Pages, frame, refuse
-from django_callcache.admin.periods import LABELS
+from django_callcache.admin.periods import ROUND, round_period
 from django_callcache.admin.prefixes import PER_PAGE, prefix_facts, prefixes_of
 from django_callcache.models import PREFIX_LENGTH
-
-ROUND = {name: label for name, label in LABELS.items() if name != "1h"}
-"""Periods that rows can tell of."""
 
 
 class PrefixPages(Pages):
@@ -38,7 +35,13 @@ class PrefixPages(Pages):
         context = frame(self.site, request, title=_("Prefixes"), address=PREFIXES)
         context |= {"aliases": aliases, "alias": alias, "periods": ROUND, "text": text}
         if alias is not None:
-            shown = prefixes_of(alias, _period(request), request.GET.get("sort", ""), text, start)
+            shown = prefixes_of(
+                alias,
+                round_period(request.GET.get("period", ""), "7d"),
+                request.GET.get("sort", ""),
+                text,
+                start,
+            )
             context |= {
                 "shown": shown,
                 "start": start,
@@ -56,14 +59,8 @@ class PrefixPages(Pages):
         context = frame(self.site, request, title=_("Prefix"), address=PREFIXES)
         context |= {"alias": alias, "prefix": prefix, "periods": ROUND}
         if alias is not None:
-            context["facts"] = prefix_facts(alias, prefix, _period(request))
+            context["facts"] = prefix_facts(alias, prefix, round_period(request.GET.get("period", ""), "7d"))
         return TemplateResponse(request, "django_callcache/admin/prefix.html", context)
-
-
-def _period(request: HttpRequest) -> str:
-    """The period of the address, as far as rows can tell of it."""
-    name = request.GET.get("period", "")
-    return name if name in ROUND else "7d"
 
 
 def _number(text: str) -> int:

@@ -12,14 +12,15 @@ from django.utils import timezone
 from django_callcache.admin.aliases import Alias
 from django_callcache.admin.chart import Chart, draw
 from django_callcache.admin.heat import DAYS, Heat, heat_of
+from django_callcache.admin.lines import Bar, bars_of
 from django_callcache.admin.overview import PrefixLine
 from django_callcache.admin.periods import Period, period_of
 from django_callcache.cache import CallCache
 from django_callcache.conf import PrefixRule
 from django_callcache.live import FAULTS
 from django_callcache.models import CacheStat
-from django_callcache.outbox.stat_buckets import OTHER
-from django_callcache.stats.series import Totals, add_latencies, percentile, series, total
+from django_callcache.outbox.stat_buckets import OTHER, TTL_BANDS, TTL_BOUNDS
+from django_callcache.stats.series import Totals, add_latencies, add_lists, percentile, series, total
 from django_callcache.ttl import Decision, Staleness
 from django_callcache.ttl.profile import HOUR
 
@@ -66,6 +67,8 @@ class PrefixFacts:
     """Seconds."""
     staleness: Staleness | None
     """What comparisons of hits with their origin have found; None where there are none, or Redis failed."""
+    lifetimes: tuple[Bar, ...]
+    """Writes by the time that their entries live; the last is for ever."""
 
 
 def prefixes_of(alias: Alias, period_name: str | None, sort: str, text: str, start: int) -> Prefixes:
@@ -102,7 +105,9 @@ def prefix_facts(alias: Alias, prefix: str, period_name: str | None) -> PrefixFa
         (row["hour"], Totals.of(row, "total_")) for row in stats.since(min(period.start, week)).by_hour()
     ]
     points = series(by_hour, period.starts, max(period.now, period.start))
-    rows = list(stats.since(period.start).order_by().values_list("read_latency", "distinct_keys"))
+    rows = list(
+        stats.since(period.start).order_by().values_list("read_latency", "distinct_keys", "ttl_bands")
+    )
     recent = [(hour, counts) for hour, counts in by_hour if hour >= week]
     return PrefixFacts(
         prefix,
@@ -116,9 +121,10 @@ def prefix_facts(alias: Alias, prefix: str, period_name: str | None) -> PrefixFa
             now,
             ratios={_utc_hour(hour): counts.hit_ratio or 0.0 for hour, counts in recent},
         ),
-        max((keys for _, keys in rows), default=0),
-        percentile(add_latencies(latency for latency, _ in rows), 0.95),
+        max((keys for _, keys, _ in rows), default=0),
+        percentile(add_latencies(latency for latency, _, _ in rows), 0.95),
         _staleness(cache, prefix),
+        bars_of(add_lists((bands for _, _, bands in rows), TTL_BANDS), TTL_BOUNDS),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,10 @@ from django.utils.translation import gettext_lazy as _
 from django_callcache import audit
 from django_callcache.admin.access import Power, is_read_only, may
 from django_callcache.admin.aliases import Alias, aliases_of, chosen
+from django_callcache.admin.backlog import sync_charts
 from django_callcache.admin.frame import SYNC, Pages, frame, refuse
 from django_callcache.admin.histories import synced_key
+from django_callcache.admin.periods import ROUND, round_period
 from django_callcache.cache import CallCache
 from django_callcache.clearing import Outcome, Scope
 from django_callcache.conf import get_settings
@@ -25,6 +28,7 @@ from django_callcache.live import FAULTS, is_synced, look, masked
 from django_callcache.models import PATTERN_LENGTH, CacheOperation, SyncConflict, SyncRejection, SyncRun
 from django_callcache.replication import requests
 from django_callcache.replication.decisions import discard, keep_local, keep_remote, requeue
+from django_callcache.sync.pause import pause, resume
 
 PASSES = 20
 WAITING = 50
@@ -48,6 +52,8 @@ class SyncPage(Pages):
         context |= {"aliases": aliases_of(request.user), "alias": alias, "now": timezone.now()}
         if alias is not None:
             context |= _facts(alias.cache)
+            name = round_period(request.GET.get("period", ""))
+            context |= {"periods": ROUND} | sync_charts(alias.cache.alias, name)
         shows_keys = may(request.user, Power.VIEW_KEYS)
         context |= {
             "shows_keys": shows_keys,
@@ -99,17 +105,21 @@ def _facts(cache: CallCache) -> dict[str, Any]:
     live = look(cache)
     settings = get_settings().sync
     conflicts = SyncConflict.objects.filter(alias=cache.alias).open()
+    oldest = list(conflicts.order_by("found_at")[: WAITING + 1])
     rejections = SyncRejection.objects.filter(alias=cache.alias)
+    latest = list(rejections.order_by("-rejected_at")[: WAITING + 1])
     return {
         "live": live,
+        "paused_at": live.held and datetime.datetime.fromtimestamp(live.held.since, datetime.UTC),
         "is_synced": is_synced(cache),
         "has_remote": settings.remote is not None,
         "loop": _loop(live.heartbeat, settings.interval),
         "runs": SyncRun.objects.for_alias(cache.alias).order_by("-started_at")[:PASSES],
-        "conflicts": [(synced_key(one.key), one) for one in conflicts.order_by("found_at")[:WAITING]],
-        "conflicts_number": conflicts.count(),
-        "rejections": [(synced_key(one.key), one) for one in rejections.order_by("-rejected_at")[:WAITING]],
-        "rejections_number": rejections.count(),
+        "conflicts": [(synced_key(one.key), one) for one in oldest[:WAITING]],
+        "conflicts_number": len(oldest) if len(oldest) <= WAITING else conflicts.count(),
+        "rejections": [(synced_key(one.key), one) for one in latest[:WAITING]],
+        "rejections_number": len(latest) if len(latest) <= WAITING else rejections.count(),
+        "is_refused": bool(live.totals.get("refused")),
     }
 
 
@@ -124,6 +134,17 @@ def _loop(heartbeat: Any, interval: float) -> dict[str, Any]:
 
 
 def _run(cache: CallCache, _pk: int, _by: str) -> tuple[bool, str]:
+    requests.request(cache)
+    return True, ""
+
+
+def _pause(cache: CallCache, _pk: int, by: str) -> tuple[bool, str]:
+    return pause(cache.redis_client(), cache.redis_keys, by=by), ""
+
+
+def _resume(cache: CallCache, _pk: int, _by: str) -> tuple[bool, str]:
+    if not resume(cache.redis_client(), cache.redis_keys):
+        return False, ""
     requests.request(cache)
     return True, ""
 
@@ -151,6 +172,8 @@ def _discard(cache: CallCache, pk: int, _by: str) -> tuple[bool, str]:
 
 ACTS: dict[str, Callable[[CallCache, int, str], tuple[bool, str]]] = {
     "run": _run,
+    "pause": _pause,
+    "resume": _resume,
     "keep_local": _of_conflict(keep_local),
     "keep_remote": _of_conflict(keep_remote),
     "requeue": _requeue,
@@ -159,6 +182,8 @@ ACTS: dict[str, Callable[[CallCache, int, str], tuple[bool, str]]] = {
 
 DONE = {
     "run": _("A pass was asked for; the loop begins it within a second or two."),
+    "pause": _("Sync is paused; a pass under way is finished. What is written meanwhile waits."),
+    "resume": _("Sync goes on; a pass was asked for."),
     "keep_local": _("The local value stays, and is pushed by the next pass."),
     "keep_remote": _("The remote value has replaced the local one."),
     "requeue": _("The entry is pushed again by the next pass."),

@@ -7,15 +7,29 @@ never set back: every reader keeps its own mark.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import replace
 
-from django_callcache.outbox.stat_buckets import COUNTERS, FIELDS, LATENCY_SLOTS, Growth
+from django_callcache.outbox.stat_buckets import (
+    COUNTERS,
+    FIELDS,
+    LATENCY_SLOTS,
+    TTL_BANDS,
+    TTL_BOUNDS,
+    Growth,
+)
 
 HITS, NEAR_HITS, MISSES, SETS, DELETES, ERRORS, UNDECODABLE, CHECKED, STALE = range(len(COUNTERS))
 READ_LATENCY = len(COUNTERS)
 WRITE_LATENCY = READ_LATENCY + LATENCY_SLOTS
 LAST_SLOT = LATENCY_SLOTS - 1
+TTL = WRITE_LATENCY + LATENCY_SLOTS
+_BOUNDS_MS = tuple(bound * 1000 for bound in TTL_BOUNDS)
+
+DISTINCT_TTLS = 256
+"""Different times to live that are told apart until the counts are next looked at; others go to their band at
+once, which costs a little more."""
 
 
 class PrefixCounts:
@@ -25,11 +39,12 @@ class PrefixCounts:
         max_keys: How many distinct keys are told apart between two flushes.
     """
 
-    __slots__ = ("_max_keys", "reads", "slots")
+    __slots__ = ("_max_keys", "_ttls", "reads", "slots")
 
     def __init__(self, max_keys: int) -> None:
         self.slots = [0] * len(FIELDS)
         self.reads: dict[str, int] = {}
+        self._ttls: dict[bytes, int] = {}
         self._max_keys = max_keys
 
     def read(self, key: str, outcome: int, nanoseconds: int) -> None:
@@ -58,10 +73,32 @@ class PrefixCounts:
         slot = (nanoseconds >> 10).bit_length()
         slots[WRITE_LATENCY + (slot if slot < LAST_SLOT else LAST_SLOT)] += 1
 
+    def keeps(self, px: bytes) -> None:
+        """Count an entry that was written, by the milliseconds that it lives; empty for ever."""
+        ttls = self._ttls
+        if px in ttls:
+            ttls[px] += 1
+        elif len(ttls) < DISTINCT_TTLS:
+            ttls[px] = 1
+        else:
+            self.slots[TTL + band_of(px)] += 1
+
+    def settle(self) -> None:
+        """Bring `slots` up to date: times to live are sorted into their bands when somebody looks."""
+        taken, self._ttls = self._ttls, {}
+        for px, number in taken.items():
+            self.slots[TTL + band_of(px)] += number
+
     def forget(self) -> None:
         """Start from nothing, as a child process does: its parent reports what was counted so far."""
         self.slots = [0] * len(FIELDS)
         self.reads = {}
+        self._ttls = {}
+
+
+def band_of(px: bytes) -> int:
+    """Return the band of `TTL_BOUNDS` that a time to live in milliseconds falls into; empty is for ever."""
+    return bisect_left(_BOUNDS_MS, int(px)) if px else TTL_BANDS - 1
 
 
 class CountsReader:
@@ -81,6 +118,8 @@ class CountsReader:
             whole: Counts of the whole alias, by name.
         """
         self._seen_whole = whole or {}
+        for prefix in prefixes.values():
+            prefix.settle()
         self._seen = {name: list(prefix.slots) for name, prefix in prefixes.items()}
         reads: dict[str, Mapping[str, int]] = {}
         for name, prefix in prefixes.items():

@@ -292,10 +292,10 @@ class Runtime:
         """What this process has counted since it started, by prefix and name."""
         if self.near is not None:
             self.near.collect()
-        return {
-            name: dict(zip(FIELDS, counts.slots, strict=True))
-            for name, counts in self.prefixes.counts().items()
-        }
+        prefixes = self.prefixes.counts()
+        for counts in prefixes.values():
+            counts.settle()
+        return {name: dict(zip(FIELDS, counts.slots, strict=True)) for name, counts in prefixes.items()}
 
     def read_profile(self) -> None:
         """Read the hours of all processes, which the policies decide by."""

@@ -134,6 +134,76 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="CacheHour",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("alias", models.CharField(max_length=100, verbose_name="cache alias")),
+                ("hour", models.DateTimeField(help_text="Start of the hour.", verbose_name="hour")),
+                ("read_latency", models.JSONField(blank=True, default=list, verbose_name="read latency")),
+                ("write_latency", models.JSONField(blank=True, default=list, verbose_name="write latency")),
+                (
+                    "ttl_bands",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text="Writes by how long their entries live.",
+                        verbose_name="times to live",
+                    ),
+                ),
+                (
+                    "backlog",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        help_text="Most entries seen waiting for the remote store.",
+                        null=True,
+                        verbose_name="backlog",
+                    ),
+                ),
+                (
+                    "oldest_seconds",
+                    models.FloatField(
+                        blank=True,
+                        help_text="Longest wait seen, in seconds.",
+                        null=True,
+                        verbose_name="age of the backlog",
+                    ),
+                ),
+                (
+                    "used_memory",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        help_text="Most bytes that Redis was seen to use.",
+                        null=True,
+                        verbose_name="memory",
+                    ),
+                ),
+                (
+                    "keys",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        help_text="Most keys seen in the Redis database.",
+                        null=True,
+                        verbose_name="keys",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "hour of a cache",
+                "verbose_name_plural": "hours of caches",
+                "ordering": ("-hour", "alias"),
+                "default_permissions": (),
+                "indexes": [models.Index(fields=["hour"], name="callcache_hour_age")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("alias", "hour"), name="callcache_hour_unique")
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="CacheStat",
             fields=[
                 (
@@ -207,6 +277,15 @@ class Migration(migrations.Migration):
                 ),
                 ("read_latency", models.JSONField(blank=True, default=list, verbose_name="read latency")),
                 ("write_latency", models.JSONField(blank=True, default=list, verbose_name="write latency")),
+                (
+                    "ttl_bands",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text="Writes by how long their entries live.",
+                        verbose_name="times to live",
+                    ),
+                ),
                 (
                     "hot_keys",
                     models.JSONField(

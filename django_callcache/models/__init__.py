@@ -9,6 +9,7 @@ from django_callcache.models.alerts import CacheAlert
 from django_callcache.models.dashboard import Dashboard
 from django_callcache.models.dictionaries import CompressionDictionary, CompressionDictionaryQuerySet
 from django_callcache.models.history import PRUNE_BATCH, HistoryQuerySet
+from django_callcache.models.hours import CacheHour
 from django_callcache.models.operations import (
     DESERTED_SECONDS,
     LIMIT_REACHED,
@@ -29,6 +30,7 @@ __all__ = [
     "PREFIX_LENGTH",
     "PRUNE_BATCH",
     "CacheAlert",
+    "CacheHour",
     "CacheOperation",
     "CacheOperationQuerySet",
     "CacheStat",

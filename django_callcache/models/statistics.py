@@ -82,6 +82,9 @@ class CacheStat(models.Model):
     )
     read_latency = models.JSONField(_("read latency"), default=list, blank=True)
     write_latency = models.JSONField(_("write latency"), default=list, blank=True)
+    ttl_bands = models.JSONField(
+        _("times to live"), default=list, blank=True, help_text=_("Writes by how long their entries live.")
+    )
     hot_keys = models.JSONField(
         _("hot keys"), default=list, blank=True, help_text=_("The most read keys with their reads.")
     )

@@ -30,12 +30,20 @@ LATENCY_SLOTS = 24
 """Slot i counts calls with ``(nanoseconds >> 10).bit_length() == i``, hence faster than ``2**(10 + i)`` ns;
 the last slot counts everything slower too."""
 
+TTL_BOUNDS = (1, 10, 60, 300, 900, 1800, 3600, 7200, 21_600, 86_400, 604_800)
+"""Band i counts writes whose entry lives for at most so many seconds, and longer than the bound before."""
+
+TTL_BANDS = len(TTL_BOUNDS) + 2
+"""The last but one counts entries that live longer than all bounds, the last one those that never expire."""
+
 FIELDS = (
     *COUNTERS,
     *(f"r{slot}" for slot in range(LATENCY_SLOTS)),
     *(f"w{slot}" for slot in range(LATENCY_SLOTS)),
+    *(f"t{band}" for band in range(TTL_BANDS)),
 )
-"""Names of one prefix's counts, in the order of a process's flat list: counters, read and write latencies."""
+"""Names of one prefix's counts, in the order of a process's flat list: counters, read and write latencies,
+and writes by the time that their entries live."""
 
 OTHER = "other"
 """Where keys without a prefix are counted, and prefixes beyond the bound."""

@@ -17,14 +17,20 @@ from itertools import groupby
 from django.db import connections, router, transaction
 
 from django_callcache.conf import get_settings
-from django_callcache.models import PREFIX_LENGTH, CacheStat
-from django_callcache.outbox.stat_buckets import COUNTERS, LATENCY_SLOTS, OTHER, StatBuckets
+from django_callcache.models import PREFIX_LENGTH, CacheHour, CacheStat
+from django_callcache.outbox.stat_buckets import COUNTERS, LATENCY_SLOTS, OTHER, TTL_BANDS, StatBuckets
 
 KEEP_MINUTES = 60
 """Minutes that an hour's buckets stay after its end: people look at the last hour minute by minute,
 and a clock set back a little on the Redis server finds its buckets whole."""
 
-UPDATED = (*COUNTERS, "distinct_keys", "read_latency", "write_latency", "hot_keys")
+UPDATED = (*COUNTERS, "distinct_keys", "read_latency", "write_latency", "ttl_bands", "hot_keys")
+LISTS = {
+    "read_latency": ("r", LATENCY_SLOTS),
+    "write_latency": ("w", LATENCY_SLOTS),
+    "ttl_bands": ("t", TTL_BANDS),
+}
+"""Lists of a row, and the counts that they are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ def collect_hour(buckets: StatBuckets, alias: str, hour: int, minutes: Sequence[
             for prefix, total in sums.items()
         ]
         _upsert(rows, using)
+        _collect_whole(alias, moment, sums.values(), using)
         if drop:
             transaction.on_commit(partial(buckets.drop, hour), using=using)
     return len(rows)
@@ -155,8 +162,7 @@ def _row(row: CacheStat, sums: Sums, known: CacheStat | None, hot_keys: int) -> 
     for name in COUNTERS:
         setattr(row, name, max(sums.counts.get(name, 0), getattr(known, name, 0)))
     row.distinct_keys = max(sums.distinct_keys, known.distinct_keys if known else 0)
-    row.read_latency = _greatest(_slots(sums, "r"), known.read_latency if known else [])
-    row.write_latency = _greatest(_slots(sums, "w"), known.write_latency if known else [])
+    _fill_lists(row, [sums], known)
     ranking = dict(known.hot_keys) if known else {}
     for key, reads in sums.hot_keys.items():
         ranking[key] = max(reads, ranking.get(key, 0))
@@ -165,8 +171,26 @@ def _row(row: CacheStat, sums: Sums, known: CacheStat | None, hot_keys: int) -> 
     return row
 
 
-def _slots(sums: Sums, letter: str) -> list[int]:
-    return [sums.counts.get(f"{letter}{slot}", 0) for slot in range(LATENCY_SLOTS)]
+def _collect_whole(alias: str, hour: datetime.datetime, sums: Iterable[Sums], using: str) -> None:
+    """Write the row of all prefixes together; what samples have put into it stays."""
+    hours = CacheHour.objects.using(using)
+    known = hours.for_alias(alias).filter(hour=hour).select_for_update().first()
+    row = CacheHour(alias=alias, hour=hour)
+    _fill_lists(row, list(sums), known)
+    hours.bulk_create(
+        [row],
+        update_conflicts=True,
+        unique_fields=("alias", "hour") if _names_target(using) else None,
+        update_fields=tuple(LISTS),
+    )
+
+
+def _fill_lists(
+    row: CacheStat | CacheHour, sums: Sequence[Sums], known: CacheStat | CacheHour | None
+) -> None:
+    for name, (letter, length) in LISTS.items():
+        present = [sum(each.counts.get(f"{letter}{slot}", 0) for each in sums) for slot in range(length)]
+        setattr(row, name, _greatest(present, getattr(known, name, [])))
 
 
 def _greatest(present: list[int], stored: Sequence[int]) -> list[int]:
@@ -175,11 +199,14 @@ def _greatest(present: list[int], stored: Sequence[int]) -> list[int]:
 
 
 def _upsert(rows: list[CacheStat], using: str) -> None:
-    # MySQL takes no target: there the table's only unique constraint is meant anyway.
-    names_target = connections[using].features.supports_update_conflicts_with_target
     CacheStat.objects.using(using).bulk_create(
         rows,
         update_conflicts=True,
-        unique_fields=("alias", "prefix", "hour") if names_target else None,
+        unique_fields=("alias", "prefix", "hour") if _names_target(using) else None,
         update_fields=UPDATED,
     )
+
+
+def _names_target(using: str) -> bool:
+    """Whether an upsert names its constraint; MySQL's does not, and means the table's only one."""
+    return bool(connections[using].features.supports_update_conflicts_with_target)

@@ -120,9 +120,14 @@ def total(points: Iterable[Point]) -> Totals:
 
 def add_latencies(lists: Iterable[Sequence[int]]) -> list[int]:
     """Return the sums of some latency lists, slot by slot."""
-    sums = [0] * LATENCY_SLOTS
+    return add_lists(lists, LATENCY_SLOTS)
+
+
+def add_lists(lists: Iterable[Sequence[int]], length: int) -> list[int]:
+    """Return the sums of some lists, place by place; shorter ones end in zeros."""
+    sums = [0] * length
     for slots in lists:
-        for index, amount in enumerate(slots[:LATENCY_SLOTS]):
+        for index, amount in enumerate(slots[:length]):
             sums[index] += amount
     return sums
 

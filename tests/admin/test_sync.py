@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 import pytest
 from django.core.cache import caches
 from django.utils import timezone
 
-from django_callcache.models import CacheOperation, SyncConflict, SyncRejection, SyncRun
+from django_callcache.models import CacheHour, CacheOperation, SyncConflict, SyncRejection, SyncRun
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.replication import requests
 from django_callcache.replication.keeper import digest_of
@@ -209,3 +210,64 @@ class TestDoors:
         sent = {"alias": "default", "act": "discard", "id": rejection.pk}
         assert client.post(SYNC, sent).status_code == 403
         assert SyncRejection.objects.exists()
+
+
+class TestPause:
+    def test_pause_and_resume(self, client, boss, cache, page):
+        """Sync is paused and goes on from the page, which says by whom; each leaves its trace."""
+        client.force_login(boss)
+        client.post(SYNC, {"alias": "default", "act": "pause"})
+        shown = client.get(SYNC)
+        assert shown.context["live"].held.by == "boss"
+        assert "Sync was paused by boss" in shown.content.decode()
+        assert [page(shown).inputs["act"], page(shown).refused] == ["resume", []]
+        client.post(SYNC, {"alias": "default", "act": "pause"})
+        client.post(SYNC, {"alias": "default", "act": "resume"})
+        assert client.get(SYNC).context["live"].held is None
+        assert requests.is_asked_for(cache)
+        kept = list(CacheOperation.objects.order_by("pk").values_list("reason", "outcome"))
+        assert kept == [("pause", "ok"), ("pause", "failed"), ("resume", "ok")]
+
+    def test_pause__on_the_overview(self, client, boss, cache):
+        """The overview warns of a pause."""
+        client.force_login(boss)
+        client.post(SYNC, {"alias": "default", "act": "pause"})
+        overview = client.get("/admin/django_callcache/dashboard/")
+        assert "Sync is paused by boss" in overview.content.decode()
+
+    def test_pause__permission(self, client, make_user, cache):
+        """It takes the permission to run sync."""
+        client.force_login(make_user("view_dashboard", "clear_cache"))
+        assert client.post(SYNC, {"alias": "default", "act": "pause"}).status_code == 403
+        assert client.get(SYNC).context["live"].held is None
+
+
+class TestCharts:
+    def test_charts(self, client, boss, cache, page, django_assert_max_num_queries):
+        """What waited and what passes carried is drawn by the hour, with failed passes marked."""
+        hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+        for back in (0, 1, 3):
+            CacheHour.objects.create(
+                alias="default", hour=hour - timedelta(hours=back), backlog=back, oldest_seconds=back * 60
+            )
+        for minute in (0, 5):
+            SyncRun.objects.create(
+                alias="default", started_at=hour - timedelta(hours=2, minutes=-minute), pushed=10, pulled=1
+            )
+        SyncRun.objects.create(alias="default", started_at=hour, outcome="failed", error_class="X")
+        client.force_login(boss)
+        with django_assert_max_num_queries(8):
+            shown = client.get(SYNC)
+        backlog_chart, waited, carried = shown.context["charts"]
+        assert [values for _, values in backlog_chart.rows] == [(3,), (1,), (0,)]
+        assert [values for _, values in waited.rows] == [(180,), (60,), (0,)]
+        assert [values for _, values in carried.rows] == [(20, 2), (0, 0)]
+        assert len(carried.marks) == 1
+        assert page(shown).refused == []
+
+    def test_charts__month(self, client, boss, cache):
+        """A month is drawn by days."""
+        SyncRun.objects.create(alias="default", pushed=5)
+        client.force_login(boss)
+        shown = client.get(SYNC, {"period": "30d"})
+        assert [values for _, values in shown.context["charts"][2].rows] == [(5, 0)]

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from django_callcache.cache.counters import (
+    DISTINCT_TTLS,
     HITS,
     LAST_SLOT,
     MISSES,
@@ -28,6 +29,28 @@ class TestPrefixCounts:
         counts.wrote(SETS, nanoseconds)
         named = {name: count for name, count in zip(FIELDS, counts.slots, strict=True) if count}
         assert named == {"hits": 1, "sets": 1, f"r{slot}": 1, f"w{slot}": 1}
+
+    @pytest.mark.parametrize(
+        ("px", "band"),
+        [(b"1", 0), (b"1000", 0), (b"1001", 1), (b"60000", 2), (b"1800000", 5), (b"1800001", 6),
+         (b"604800000", 10), (b"604800001", 11), (b"", 12)],
+    )  # fmt: skip
+    def test_keeps__bands(self, px, band):
+        """A time to live is counted in the band that it ends in; for ever is a band of its own."""
+        counts = PrefixCounts(10)
+        counts.keeps(px)
+        counts.settle()
+        counts.settle()
+        named = {name: count for name, count in zip(FIELDS, counts.slots, strict=True) if count}
+        assert named == {f"t{band}": 1}
+
+    def test_keeps__many_different(self):
+        """However many different times there are between two looks, each is counted once."""
+        counts = PrefixCounts(10)
+        for number in range(2 * DISTINCT_TTLS):
+            counts.keeps(b"%d" % (1000 + number))
+        counts.settle()
+        assert sum(counts.slots) == 2 * DISTINCT_TTLS
 
     def test_reads__bounded(self):
         """Beyond the bound new keys are counted, but not told apart."""

@@ -8,11 +8,12 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext, override_settings
 
-from django_callcache.models import CacheStat
+from django_callcache.models import CacheHour, CacheStat
 from django_callcache.outbox.stat_buckets import LATENCY_SLOTS, Growth, StatBuckets
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.stats import collect as module
 from django_callcache.stats.collect import Collected, collect
+from django_callcache.stats.samples import note
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +62,46 @@ def rows():
         (row.prefix, round(row.hour.timestamp()) // 3600): row
         for row in CacheStat.objects.for_alias("default")
     }
+
+
+class TestHours:
+    """The rows of all prefixes together."""
+
+    def test_collect__whole(self, buckets):
+        """Lists of all prefixes are added up; collecting twice changes nothing, samples stay."""
+        start = buckets.hour * 3600
+        note("default", start + 10, backlog=7, keys=None)
+        buckets.put(1, {"r8": 5, "w9": 2, "t5": 3})
+        buckets.put(2, {"r8": 1, "t12": 1}, prefix="page:")
+        for _ in range(2):
+            collect(At(buckets, 5), "default")
+        row = CacheHour.objects.get()
+        assert (row.read_latency[8], row.write_latency[9]) == (6, 2)
+        assert (row.ttl_bands[5], row.ttl_bands[12], sum(row.ttl_bands)) == (3, 1, 4)
+        assert (row.backlog, row.keys) == (7, None)
+        assert CacheStat.objects.get(prefix="call:").ttl_bands[5] == 3
+
+    def test_collect__lost_buckets(self, buckets):
+        """What Redis lost meanwhile stays as it was counted."""
+        buckets.put(1, {"r8": 5})
+        collect(At(buckets, 5), "default")
+        buckets.client.delete(buckets.keys.stat_minute(buckets.hour * 60 + 1))
+        buckets.put(3, {"r8": 2})
+        collect(At(buckets, 5), "default")
+        assert CacheHour.objects.get().read_latency[8] == 5
+
+    def test_note__highest(self):
+        """A sample is kept where it is the highest of its hour."""
+        for backlog, waited in ((3, 10.0), (9, 5.0), (0, 0.0)):
+            note("default", 7200.0 + backlog, backlog=backlog, oldest_seconds=waited)
+        note("default", 10_800.0, backlog=0)
+        hours = CacheHour.objects.order_by("hour").values_list("backlog", "oldest_seconds")
+        assert list(hours) == [(9, 10.0), (0, None)]
+
+    def test_note__nothing_known(self):
+        """Where nothing is known nothing is kept."""
+        note("default", 7200.0, backlog=None)
+        assert not CacheHour.objects.exists()
 
 
 class TestCollect:

@@ -394,6 +394,8 @@ class OperationsBase:
             self._written(key, version)
         if operation in _COUNTED_AS:
             prefix.counts.wrote(_COUNTED_AS[operation], now() - started)
+            if operation != b"delete" and reply:
+                prefix.counts.keeps(px)
         if operation == b"delete" and cache_deleted.receivers:
             await self._tell(cache_deleted, key, version)
         elif cache_written.receivers and _has_written(operation, reply):

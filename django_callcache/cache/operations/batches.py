@@ -323,6 +323,7 @@ class BatchOperations(TagOperations, LearningOperations):
         after: Sequence[bytes] = ()
         if known is not None:
             px, after = self._taken(prefix, redis_key, value, blob, known)
+        prefix.counts.keeps(px)
         if prefix.is_synced:
             return self._synced(key, prefix, version, b"set", px, blob)._replace(after=after)
         voids = prefix.leaves_copies or ends_early(px)

@@ -331,6 +331,7 @@ class ComputationOperations(EntryOperations):
             self._written(wanted.key, wanted.version)
         if reply == 1:
             prefix.counts.wrote(SETS, now() - started)
+            prefix.counts.keeps(px)
         return reply
 
     def _fill_keys(self, redis_key: bytes) -> tuple[bytes, ...]:

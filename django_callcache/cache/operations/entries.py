@@ -169,6 +169,7 @@ class EntryOperations(TagOperations, LearningOperations):
         finally:
             self._written(key, version)
         prefix.counts.wrote(SETS, now() - started)
+        prefix.counts.keeps(px)
         if reply is None:
             return False
         if cache_written.receivers:
@@ -224,6 +225,8 @@ class EntryOperations(TagOperations, LearningOperations):
         finally:
             self._written(key, version)
         prefix.counts.wrote(SETS, now() - started)
+        if has_stored:
+            prefix.counts.keeps(px)
         if has_stored and cache_written.receivers:
             await self._tell(cache_written, key, version)
         return has_stored

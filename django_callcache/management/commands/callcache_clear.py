@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from argparse import ArgumentParser
 from typing import Any
 
@@ -17,6 +16,7 @@ from django_callcache.clearing import Clearing, Outcome, Scope, Target, claim, r
 from django_callcache.exceptions import CallCacheError
 from django_callcache.live import FAULTS, masked
 from django_callcache.maintenance import cache_of
+from django_callcache.management.account import account
 from django_callcache.management.arguments import positive_count
 from django_callcache.models import PATTERN_LENGTH, CacheOperation
 
@@ -152,7 +152,7 @@ def _found(number: int) -> CacheOperation:
 def _begun(target: Target, expected: int, reason: str) -> CacheOperation:
     """The row of a deletion that this command begins, in the name of the account it runs under."""
     return CacheOperation.objects.create(
-        username=_account(),
+        username=account(),
         kind=CacheOperation.Kind.CLEAR,
         scope=target.scope,
         alias=target.alias,
@@ -161,10 +161,3 @@ def _begun(target: Target, expected: int, reason: str) -> CacheOperation:
         reason=reason[:500],
         outcome=Outcome.WAITING,
     )
-
-
-def _account() -> str:
-    try:
-        return f"{getpass.getuser()} (manage.py)"
-    except (KeyError, OSError):  # no such account in a container without a passwd entry
-        return "manage.py"
