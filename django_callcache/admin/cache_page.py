@@ -18,7 +18,7 @@ class CachePage(Pages):
     """What a cache does, how fast, and how it is set up."""
 
     def urls(self) -> list[URLPattern]:
-        return [self.page("cache/", self.cache, CACHE)]
+        return [self.page("cache/", self.cache, CACHE, only_shows=True)]
 
     def cache(self, request: HttpRequest) -> HttpResponse:
         """Show it."""

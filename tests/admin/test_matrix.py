@@ -81,6 +81,7 @@ def rows_of(model, *powers):
 MATRIX = {
     "dashboard_changelist": shows("view_dashboard"),
     "figures": shows("view_dashboard"),
+    "cache": shows("view_dashboard"),
     "prefixes": shows("view_dashboard"),
     "prefix": shows("view_dashboard", alias="default", prefix="call:"),
     "server": shows("view_dashboard"),
