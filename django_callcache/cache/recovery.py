@@ -14,7 +14,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from redis import exceptions as redis_errors
@@ -35,6 +35,8 @@ RETRY_SECONDS = (0.5, 1.0)
 """The pause between two tries is drawn from this range, so that processes do not come as one."""
 SCAN_COUNT = 500
 """Keys that Redis looks at in one step."""
+REFUSED_NS = 1_000_000_000
+"""For so long calls do not try again what the server refuses to delete: it may be thousands of keys."""
 AT_ONCE = 1000
 """Keys in one command."""
 
@@ -75,6 +77,7 @@ class Recovery:
         self._globs: dict[bytes, int] = {}
         self._number = 0
         self._thread: threading.Thread | None = None
+        self._refused_until = 0
         self.is_pending = False
         """Whether anything is to be made good."""
 
@@ -123,16 +126,22 @@ class Recovery:
             concerns: Tells which keys are to be made good before this call; left out, all.
 
         Raises:
-            RedisUnavailable: The call reads, and whole prefixes have to be deleted first.
+            RedisUnavailable: The call reads what has to be deleted first, or whole prefixes have to be.
         """
         if reads and self._globs:
             raise RedisUnavailable(
                 f"Redis at {self._server} is back; what was invalidated meanwhile is being deleted first."
             )
         lost = [each for each in self._remembered() if concerns is None or concerns(each[0])]
+        if _now() < self._refused_until:
+            lost = _among(lost, asked)
         deletions = self._deletions(lost)
         replies = await ask_many([*deletions, *asked], started, reads=reads)
-        self._made_good(lost, replies[: len(deletions)])
+        is_good = bool(deletions) and self._made_good(lost, replies[: len(deletions)])
+        if reads and not is_good and not {key for key, _ in lost}.isdisjoint(_words_of(asked)):
+            raise RedisUnavailable(
+                f"Redis at {self._server} holds a value that was replaced or deleted, and refuses to drop it."
+            )
         return replies[len(deletions) :]
 
     async def replay(self, io: Io) -> None:
@@ -183,15 +192,18 @@ class Recovery:
         with self._lock:
             return list(self._lost.items())
 
-    def _made_good(self, lost: Sequence[tuple[bytes, int]], replies: Sequence[Any]) -> None:
-        """Forget what was carried out, unless it was lost again meanwhile."""
+    def _made_good(self, lost: Sequence[tuple[bytes, int]], replies: Sequence[Any]) -> bool:
+        """Forget what was carried out, unless it was lost again meanwhile; tell whether it was."""
         if any(isinstance(reply, redis_errors.ResponseError) for reply in replies):
-            return  # a replica, or a user who may not: it stays remembered
+            # A replica, a full disk, or a user who may not: it stays remembered, for the thread to try.
+            self._refused_until = _now() + REFUSED_NS
+            return False
         with self._lock:
             for key, number in lost:
                 if self._lost.get(key) == number:
                     del self._lost[key]
             self._look()
+        return True
 
     def _deletions(self, lost: Sequence[tuple[bytes, int]]) -> list[bytes]:
         fences = dict.fromkeys(self._keys.fence(key) for key, _ in lost)
@@ -202,6 +214,16 @@ class Recovery:
         if self.is_pending and not self._lost and not self._globs:
             logger.info("redis=%s lost_writes=made_good", self._server)
             self.is_pending = False
+
+
+def _words_of(asked: Sequence[bytes]) -> Iterator[bytes]:
+    """The words of packed commands (Redis documentation, "RESP": arrays of bulk strings)."""
+    for command in asked:
+        at = 0
+        while (start := command.find(b"$", at)) >= 0:
+            end = command.index(b"\r\n", start)
+            at = end + 2 + int(command[start + 1 : end])
+            yield command[end + 2 : at]
 
 
 async def _delete_matching(io: Io, glob: bytes) -> None:

@@ -22,6 +22,7 @@ from django_callcache.exceptions import (
     BacklogFull,
     RedisFault,
     RedisMisconfigured,
+    RedisRefused,
     RedisUnavailable,
     SyncError,
     SyncNotRecorded,
@@ -116,7 +117,7 @@ class OperationsBase:
 
     def _remember(self, fault: RedisFault, lost: Iterable[bytes]) -> None:
         """See to it that these keys are deleted once Redis is back."""
-        if isinstance(fault, RedisUnavailable) and (keys := dict.fromkeys(lost)):
+        if isinstance(fault, RedisUnavailable | RedisRefused) and (keys := dict.fromkeys(lost)):
             self._runtime.recovery.remember(keys)
 
     def _unwritten(self, fault: RedisFault, prefix: Prefix, fallback: Fallback) -> Fallback:
@@ -412,9 +413,9 @@ class OperationsBase:
         return self._checked(reply)
 
     async def _drop_old_value(self, redis_key: bytes) -> None:
-        """Delete what a refused write would have replaced: deleting works when memory or disk are full."""
+        """Delete what a refused write would have replaced, as a full memory allows, or remember to."""
         try:
-            await self._write_voiding(commands.unlink(redis_key), now(), redis_key)
+            self._checked(await self._write_voiding(commands.unlink(redis_key), now(), redis_key))
         except RedisFault as fault:
             self._remember(fault, (redis_key,))  # the caller reports the refusal, which came first
 
