@@ -36,7 +36,7 @@ RETRY_SECONDS = (0.5, 1.0)
 SCAN_COUNT = 500
 """Keys that Redis looks at in one step."""
 REFUSED_NS = 1_000_000_000
-"""For so long calls do not try again what the server refuses to delete: it may be thousands of keys."""
+"""For so long calls see to their own keys alone after the server has refused: all may be thousands."""
 AT_ONCE = 1000
 """Keys in one command."""
 
@@ -137,8 +137,8 @@ class Recovery:
             lost = _among(lost, asked)
         deletions = self._deletions(lost)
         replies = await ask_many([*deletions, *asked], started, reads=reads)
-        is_good = bool(deletions) and self._made_good(lost, replies[: len(deletions)])
-        if reads and not is_good and not {key for key, _ in lost}.isdisjoint(_words_of(asked)):
+        is_good = self._made_good(lost, replies[: len(deletions)])
+        if reads and not is_good and _among(lost, asked):
             raise RedisUnavailable(
                 f"Redis at {self._server} holds a value that was replaced or deleted, and refuses to drop it."
             )
@@ -214,6 +214,12 @@ class Recovery:
         if self.is_pending and not self._lost and not self._globs:
             logger.info("redis=%s lost_writes=made_good", self._server)
             self.is_pending = False
+
+
+def _among(lost: Sequence[tuple[bytes, int]], asked: Sequence[bytes]) -> list[tuple[bytes, int]]:
+    """Those of the keys that some commands are about."""
+    words = set(_words_of(asked))
+    return [(key, number) for key, number in lost if key in words]
 
 
 def _words_of(asked: Sequence[bytes]) -> Iterator[bytes]:
