@@ -1,4 +1,4 @@
-"""The public API as a project uses it, for a type checker to accept; checked by ``mypy tests/typed_use.py``."""
+"""The public API as a project uses it, for a type checker: ``mypy tests/typed_use.py``."""
 
 from __future__ import annotations
 

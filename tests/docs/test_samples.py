@@ -18,7 +18,7 @@ from tests.orm.conftest import registered
 
 LANGUAGES = {"python", "pycon", "bash", "console", "text", "yaml", "ini", "toml", "sql", "html", "nginx"}
 WITH_PYTHON = [page for page in PAGES if any(sample.language == "python" for sample in samples(page))]
-SETTINGS = ("CACHES", "CALLCACHE", "DATABASE_ROUTERS", "INSTALLED_APPS")
+SETTINGS = ("CACHES", "CALLCACHE", "OPTIONS", "DATABASE_ROUTERS", "INSTALLED_APPS")
 INDENTED = re.compile(r"^(?! *(?:[-*]|\d+\.) )\S.*\n\n(?: {4}.*\n)", re.MULTILINE)
 
 
@@ -55,7 +55,8 @@ class TestFences:
 
 def run(sample, names):
     """Run a block in the names of its page; what it says about settings must be settings."""
-    code = re.sub(r'^"(\w+)": ', r"\1 = ", sample.code)
+    code = re.sub(r'^"(\w+)": ', r"\1 = ", sample.code, flags=re.MULTILINE)
+    code = re.sub(r"^(\S.*|[}\]]),$", r"\1", code, flags=re.MULTILINE)
     for name in (*SETTINGS, "RULES"):
         if re.search(rf"^{name} = ", code, re.MULTILINE):
             names.pop(name, None)
@@ -68,13 +69,15 @@ def run(sample, names):
     except Exception as error:
         raise AssertionError(f"{sample.page.name}, line {sample.line}: {error!r}") from error
     changed = {name for name in before if repr(names.get(name)) != before[name]}
-    if changed & {"CACHES", "CALLCACHE", "RULES"}:
+    if changed & {"CACHES", "CALLCACHE", "OPTIONS", "RULES"}:
         configure(names)
 
 
 def configure(names):
     """Have the settings of a sample parsed as Django's would be."""
     stated = {"CACHES": names.get("CACHES", settings.CACHES), "CALLCACHE": names.get("CALLCACHE", {})}
+    if "OPTIONS" in names:
+        stated["CACHES"] = {"default": {"OPTIONS": names["OPTIONS"]}}
     if "RULES" in names:
         stated["CACHES"] = {"default": {"OPTIONS": {"CALLCACHE": {"RULES": names["RULES"]}}}}
     with override_settings(**stated):
