@@ -154,6 +154,14 @@ class RedisKeys:
         """String: there for as long as no other process should compare a hit of the prefix."""
         return self._stats + b"checking:" + prefix.encode()
 
+    def trace(self) -> bytes:
+        """Hash: the recording of reads and changes that was asked for last."""
+        return self._stats + b"trace"
+
+    def trace_portions(self) -> bytes:
+        """List: the events of that recording, in portions."""
+        return self._stats + b"trace:portions"
+
     def dictionaries(self) -> bytes:
         """Hash: zstd dictionaries by id, and which prefix uses which; lost as one or not at all."""
         return self.root + b"dictionaries"

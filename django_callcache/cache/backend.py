@@ -356,6 +356,16 @@ class CallCache(LockingCache, RedisCache):
             if not isinstance(reply, redis.RedisError)
         }
 
+    def follow_recording(self) -> None:
+        """Learn now whether reads and changes are recorded, and hand over what was; else within 10 s.
+
+        Raises:
+            redis.exceptions.RedisError: Redis did not answer, or refuses.
+        """
+        self._runtime.flush_stats()
+        self._runtime.share_trace()
+        self._runtime.follow_recording()
+
     @property
     def profile(self) -> HourlyProfile:
         """Gets of all processes by hour, as this process last read them: once a minute."""

@@ -61,6 +61,7 @@ class Flusher:
         for runtime in runtimes():
             _flush(runtime)
             _share(runtime)
+            _record(runtime)
             _leave(runtime)
 
     def _run(self) -> None:
@@ -76,6 +77,7 @@ class Flusher:
             for runtime in runtimes():
                 _flush(runtime)
                 _share(runtime, with_all=with_profile)
+                _record(runtime, looks=with_report)
                 if with_report:
                     _report(runtime)
                     _probe(runtime, stop)
@@ -101,6 +103,17 @@ def _share(runtime: Runtime, *, with_all: bool = False) -> None:
         runtime.share_learning(with_all=with_all)
     except redis.RedisError as error:
         logger.debug("alias=%s learning=late error=%s", runtime.alias, type(error).__name__)
+
+
+def _record(runtime: Runtime, *, looks: bool = False) -> None:
+    if not _counts(runtime):
+        return
+    try:
+        runtime.share_trace()
+        if looks:
+            runtime.follow_recording()
+    except redis.RedisError as error:
+        logger.debug("alias=%s trace=lost error=%s", runtime.alias, type(error).__name__)
 
 
 def _report(runtime: Runtime) -> None:

@@ -43,6 +43,7 @@ from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.server import Server
 from django_callcache.cache.shared_learning import merge_command, take_merged
 from django_callcache.cache.single_flight import Flights
+from django_callcache.cache.tracer import Tracer
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.cache.watch import Watch
 from django_callcache.codec import Encoding, KeyRing
@@ -55,8 +56,9 @@ from django_callcache.conf import (
     parse_cache_options,
     refuse_on_cluster,
 )
-from django_callcache.outbox.processes import ProcessReport, report_command
+from django_callcache.outbox.processes import ProcessReport, flat_pairs, report_command
 from django_callcache.outbox.stat_buckets import FIELDS, Command, StatBuckets, add_command
+from django_callcache.outbox.trace_log import add_trace_command, read_recording
 from django_callcache.redis_keys import RedisKeys
 from django_callcache.ttl import DIGEST_BYTES, ChangeTables, HourlyProfile, Learner, Policy, make_policy
 
@@ -115,6 +117,8 @@ class Runtime:
         """What this alias wants to hear of over the link; None where it keeps no copies."""
         self._learners: dict[str, Learner] = {}
         self._samplers: dict[str, HitSampler] = {}
+        self.tracer: Tracer | None = None
+        """What notes reads and changes, while they are recorded."""
         self._digester = self._key_ring.first.hasher(b"learnt\0")
         self.prefixes = Prefixes(self._rules(), self._make_prefix, self.settings.stats.max_prefixes)
         self.counts_reader = CountsReader()
@@ -182,6 +186,8 @@ class Runtime:
                 whole["near_checked"] = self.near.checked
                 whole["near_inconsistent"] = self.near.inconsistent
             growth = self.counts_reader.growth(self.prefixes.counts(), whole)
+            if self.tracer is not None:
+                self.tracer.read(growth.reads)
             if growth:
                 run(self._run_script(add_command(self.redis_keys, growth)))
             self.counts_reader.confirm()
@@ -222,6 +228,40 @@ class Runtime:
                     asked = commands.command("HGETALL", self.redis_keys.checked(sampler.prefix))
                     reply = run(self._flush_io.ask(asked, time.monotonic_ns(), reads=True))
                     sampler.staleness.known = read_staleness(self._checked(reply))
+
+    def follow_recording(self) -> None:
+        """Learn whether reads and changes are to be recorded now, and note them from now on.
+
+        Raises:
+            redis.exceptions.RedisError: Redis did not answer; it stays as it was.
+        """
+        asked = [commands.command("TIME"), commands.command("HGETALL", self.redis_keys.trace())]
+        found = run(self._flush_io.ask_many(asked, time.monotonic_ns(), reads=True))
+        (seconds, _), facts = map(self._checked, found)
+        recording = read_recording(flat_pairs(facts))
+        if recording is None or not recording.goes_on(float(seconds)):
+            self.tracer = None
+        elif self.tracer is None or self.tracer.recording.id != recording.id:
+            self.tracer = Tracer(recording, self._traced, self.value_keys)
+
+    def share_trace(self) -> None:
+        """Hand over what was noted for the recording, as long as it goes on.
+
+        Raises:
+            redis.exceptions.RedisError: It did not arrive, and is lost.
+        """
+        tracer = self.tracer
+        if tracer is None:
+            return
+        for portion in tracer.portions():
+            call = add_trace_command(self.redis_keys, tracer.recording.id, portion)
+            if not run(self._run_script(call)):
+                self.tracer = None
+                return
+
+    def _traced(self, redis_key: bytes) -> bytes:
+        """What a key is called in a trace: nobody learns it from that without our secret."""
+        return self.digest_of(b"traced", redis_key)
 
     def report(self) -> None:
         """Tell the others how this process does.
@@ -333,6 +373,7 @@ class Runtime:
             counts.forget()
         self.counts_reader = CountsReader()
         self._process_id = uuid4().hex
+        self.tracer = None
         for learner in self._learners.values():
             learner.tables.forget_growth()
         self._flush_lock = threading.Lock()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from django_callcache.exceptions import TraceRefused
 from django_callcache.models import CacheStat
+from django_callcache.outbox.trace_log import READ, REMOVAL, TraceEvent
 from django_callcache.ttl.profile import HOUR
 from django_callcache.ttl.simulation import Event
 
@@ -69,6 +70,44 @@ def from_hours(rows: Iterable[CacheStat], changes_an_hour: Mapping[str, float], 
             for at in _poisson(draw, changes_an_hour.get(row.prefix, 0.0)):
                 events.append(Event(starts + at * HOUR, row.prefix, name, True))
     return sorted(events, key=lambda event: event.at)
+
+
+def from_recording(recorded: Iterable[TraceEvent], seed: int) -> list[Event]:
+    """Turn what was recorded into reads and changes.
+
+    Reads that were counted together are spread over the seconds in which they came. A value that differs from
+    the one stored before has changed when it says so; else when its key was deleted in between; else at a
+    random moment in between. Of several changes between two writes one alone is seen.
+
+    Args:
+        recorded: In any order.
+        seed: The same seed gives the same events.
+    """
+    draw = random.Random(seed)  # noqa: S311
+    events: list[Event] = []
+    last: dict[str, TraceEvent] = {}
+    removed: dict[str, float] = {}
+    for each in sorted(recorded, key=lambda event: event.at):
+        if each.kind == READ:
+            events += [
+                Event(each.at + draw.uniform(0, each.span), each.prefix, each.key, False)
+                for _ in range(each.number)
+            ]
+        elif each.kind == REMOVAL:
+            removed.setdefault(each.key, each.at)
+        else:
+            before, removed_at = last.get(each.key), removed.pop(each.key, None)
+            if before is not None and before.digest != each.digest:
+                at = _changed_at(before.at, each, removed_at, draw)
+                events.append(Event(at, each.prefix, each.key, True))
+            last[each.key] = each
+    return sorted(events, key=lambda event: event.at)
+
+
+def _changed_at(since: float, write: TraceEvent, removed_at: float | None, draw: random.Random) -> float:
+    if write.updated_at is not None and since < write.updated_at <= write.at:
+        return write.updated_at
+    return draw.uniform(since, write.at) if removed_at is None else removed_at
 
 
 def _poisson(draw: random.Random, number: float) -> Iterator[float]:

@@ -321,6 +321,8 @@ class BatchOperations(TagOperations, LearningOperations):
         redis_key = self._redis_key(key, version)
         blob = self._encoded(prefix, value, redis_key, stamps)
         after: Sequence[bytes] = ()
+        if self._runtime.tracer is not None:
+            self._trace(self._runtime.tracer, prefix, redis_key, value, blob)
         if known is not None:
             px, after = self._taken(prefix, redis_key, value, blob, known)
         prefix.counts.keeps(px)

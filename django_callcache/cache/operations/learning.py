@@ -15,6 +15,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_callcache.cache import commands
 from django_callcache.cache.operations.base import OperationsBase, now
 from django_callcache.cache.prefixes import Prefix, milliseconds
+from django_callcache.cache.tracer import Tracer
 from django_callcache.cache.updated_at import updated_at_of
 from django_callcache.cache.value_keys import Key
 from django_callcache.exceptions import RedisFault
@@ -95,6 +96,8 @@ class LearningOperations(OperationsBase):
             blob: The value as encoded.
             is_reload: Whether it was computed anew, rather than written by somebody who knew it had changed.
         """
+        if self._runtime.tracer is not None:
+            self._trace(self._runtime.tracer, prefix, redis_key, value, blob)
         if prefix.learner is not None and timeout is DEFAULT_TIMEOUT:
             for known in await self._remembered([redis_key]):
                 return self._taken(prefix, redis_key, value, blob, known, is_reload=is_reload)
@@ -154,7 +157,7 @@ class LearningOperations(OperationsBase):
                 is_lost = known.now < previous.expires_at - EARLY_SECONDS
         load = Load(
             now=known.now,
-            digest=self._runtime.digest_of(prefix.codec.opened(blob, redis_key)[1], redis_key),
+            digest=self._digest(prefix, redis_key, blob),
             updated_at=updated_at_of(value, rule.updated_at) if rule and rule.updated_at else None,
             previous=previous,
             removed_at=removed_at,
@@ -166,6 +169,16 @@ class LearningOperations(OperationsBase):
         grace = max(GRACE_MS, int(prefix.filling.grace * 1000), int(px))
         return px, self._kept(self._internal.side(redis_key), verdict.record, int(px) + grace)
 
+    def _trace(self, tracer: Tracer, prefix: Prefix, redis_key: bytes, value: object, blob: bytes) -> None:
+        """Note a write for the recording that goes on."""
+        field = prefix.rule and prefix.rule.updated_at
+        updated_at = updated_at_of(value, field) if field else None
+        tracer.wrote(prefix.name, redis_key, lambda: self._digest(prefix, redis_key, blob), updated_at)
+
+    def _digest(self, prefix: Prefix, redis_key: bytes, blob: bytes) -> bytes:
+        """What a value is compared by."""
+        return self._runtime.digest_of(prefix.codec.opened(blob, redis_key)[1], redis_key)
+
     def _kept(self, side: bytes, record: KeyRecord, lasts_ms: int) -> Sequence[bytes]:
         """Commands that remember a load for longer than its value lives."""
         return (
@@ -176,6 +189,8 @@ class LearningOperations(OperationsBase):
 
     def _removal(self, prefix: Prefix, redis_key: bytes, *, is_polled: bool = False) -> Sequence[bytes]:
         """Commands that note a deletion, behind it."""
+        if self._runtime.tracer is not None:
+            self._runtime.tracer.removed(prefix.name, redis_key)
         if prefix.learner is None:
             return ()
         arguments = REMOVED, POLLED if is_polled else b""
