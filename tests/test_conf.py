@@ -160,7 +160,8 @@ class TestRefusedSettings:
         """An unknown name is refused with the nearest known one, and all of them."""
         assert refusal(SINC={}) == (
             "CALLCACHE has no setting 'SINC'. Did you mean 'SYNC'? "
-            "Known: ADMIN, ALERTS, INVALIDATE, METRICS, PRELOAD, RELEASE, RETENTION, SECRETS, STATS, SYNC, TTL."
+            "Known: ADMIN, ALERTS, INVALIDATE, METRICS, PRELOAD, RELEASE, RETENTION, SECRETS, STATS, "
+            "SYNC, TTL."
         )
 
     def test_unknown__name(self):

@@ -455,7 +455,7 @@ begin
   if exists (select 1 from pg_catalog.pg_roles where rolname = 'service_role') then
     grant select, insert, update, delete on public.callcache_entries to service_role;
     grant select, update on public.callcache_meta to service_role;
-    grant select, insert, update on public.callcache_environments to service_role;
+    grant select, insert, update, delete on public.callcache_environments to service_role;
     grant select, delete on public.callcache_changes to service_role;
     grant usage, select on sequence public.callcache_entries_seq to service_role;
     execute 'grant execute on function ' || v_functions || ' to service_role';
