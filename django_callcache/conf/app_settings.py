@@ -79,7 +79,8 @@ class SyncSettings:
     supabase_url: str = ""
     """Address of the Supabase project."""
     supabase_key: Annotated[str, HIDDEN] = field(default="", repr=False)
-    """Service key of the Supabase project. Only the process that runs `runcachesync` needs it."""
+    """Service key of the Supabase project. The process that runs `runcachesync` needs it, and those that load
+    records from its tables."""
     timeout: Seconds = 10.0
     """Seconds that one remote call may take, retries included."""
     read_timeout: Seconds = 1.0

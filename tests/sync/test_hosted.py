@@ -1,7 +1,7 @@
 """The contract of remote stores, and a sync between two sites, against a hosted Supabase project.
 
-For those who set CALLCACHE_SUPABASE_URL and CALLCACHE_SUPABASE_KEY. Everything lies in namespaces of this run,
-which are removed afterwards; nothing else of the project is touched.
+Run where CALLCACHE_SUPABASE_URL and CALLCACHE_SUPABASE_KEY are set. All lies in namespaces of the test,
+which are removed after it; nothing else of the project is touched.
 """
 
 from __future__ import annotations
@@ -53,22 +53,18 @@ class HostedStore(SupabaseStore):
 
     def left(self):
         """How many rows of these namespaces there are."""
-        return sum(
-            len(
-                self._within_time(
-                    lambda client, table=table: self._own(client.table(table).select("namespace"))
-                )
-            )
-            for table in TABLES
-        )
+        return sum(len(self._ask_own(table, lambda rows: rows.select("namespace"))) for table in TABLES)
 
     def clean(self):
         """Remove them."""
         for table in TABLES:
-            self._within_time(lambda client, table=table: self._own(client.table(table).delete()))
+            self._ask_own(table, lambda rows: rows.delete())
 
-    def _own(self, query):
-        return query.like("namespace", f"{self.root}/*").execute().data
+    def _ask_own(self, table, narrow):
+        own = f"{self.root}/*"
+        return self._within_time(
+            lambda client: narrow(client.table(table)).like("namespace", own).execute().data
+        )
 
 
 TABLES = ("callcache_entries", "callcache_environments")
