@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from django_callcache.failpoints import reach
 from django_callcache.models import CacheStat
 
 logger = logging.getLogger(__name__)
@@ -85,4 +86,5 @@ def warm(
             logger.warning("warm=failed first_key=%s keys=%d", portion[0], len(portion), exc_info=True)
             total += Warmed(asked=len(portion), failed=len(portion))
         progress(total)
+        reach("cp20")
     return total

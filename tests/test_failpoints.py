@@ -35,3 +35,38 @@ class TestReach:
         assert done.returncode == 1
         assert "FailpointReached: cp2" in done.stderr
         assert done.stdout == "passed\n"
+
+    def test_stop(self):
+        """The process stops where the environment says; told to go on, it does the next thing."""
+        environment = {**os.environ, "CALLCACHE_FAILPOINT": "cp2:stop:raise"}
+        process = subprocess.Popen(
+            [sys.executable, "-c", CODE],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        os.kill(process.pid, signal.SIGCONT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "FailpointReached: cp2" in errors
+
+    def test_once(self):
+        """What is asked for happens the first time only."""
+        code = CODE.replace("cp1", "cp2").replace("reach('cp2')", "attempt()", 1)
+        attempt = (
+            "def attempt():\n"
+            "    from django_callcache.failpoints import FailpointReached, reach\n"
+            "    try: reach('cp2')\n"
+            "    except FailpointReached: print('raised')\n"
+        )
+        environment = {**os.environ, "CALLCACHE_FAILPOINT": "cp2:raise"}
+        command = [sys.executable, "-c", attempt + code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.stdout == "raised\npassed\nend\n"
+
+    def test_unknown(self):
+        """An action that there is not is refused by its name."""
+        assert "knows kill, raise and stop, not burn" in run("cp2:burn").stderr

@@ -90,6 +90,7 @@ class Pull:
             SyncError: The remote store fails, or refuses us.
         """
         self._dirty = dirty
+        reach("cp16")
         cursor = _past(self._replica.cursor(self._namespace), pushed)
         if verify and cursor is not None:
             cursor = self._begin_anew(cursor.epoch, "verify")
@@ -118,6 +119,7 @@ class Pull:
         self.counts["resets"] += 1
         cursor = Cursor(epoch=epoch, reset_at=self._replica.now(), cause=cause)
         self._replica.save(self._namespace, cursor)
+        reach("cp17")
         return cursor
 
     def _take(self, page: Page, cursor: Cursor) -> None:
@@ -130,6 +132,7 @@ class Pull:
             placed = self._unknown(placed)
         writes = [write_of(row, place, self._values, trust=trust) for row, place in placed]
         self.counts["unreadable"] += sum(write.blob is None and not write.deleted for write in writes)
+        reach("cp15")
         outcomes = self._replica.apply(writes)
         self._values.announce(
             [

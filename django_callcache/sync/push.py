@@ -171,6 +171,7 @@ class Push:
         waiting = list(reversed(list(self._by_size(rows))))
         while waiting and self._may_go_on():
             batch = waiting.pop()
+            reach("cp5")
             try:
                 reply = self._remote.push(self._namespace, self._origin, [row for _, row in batch])
             except RemoteRejected as rejection:

@@ -1,4 +1,7 @@
-"""The loop is killed, or stopped, at its worst moments; afterwards the remote store has every last write."""
+"""``runcachesync`` is killed, or stopped, at its worst moments; afterwards the remote store has every last write.
+
+What may happen at each point is tried in test_crash_points, by processes that start faster.
+"""
 
 from __future__ import annotations
 
@@ -122,6 +125,11 @@ BY_SUPABASE = ["supabase", pytest.param("postgres", marks=pytest.mark.long)]
 """Killing is tried by one way to the remote store, raising by the other; in the long suite both by both."""
 
 
+def once(point, points):
+    """All points, but only one of them outside the long suite."""
+    return [point, *(pytest.param(other, marks=pytest.mark.long) for other in points if other != point)]
+
+
 @pytest.fixture(params=["postgres", "supabase"])
 def worker(request, worker_database, remote_url, remote_sql):
     supalite = request.getfixturevalue("supalite") if request.param == "supabase" else None
@@ -160,18 +168,12 @@ def crash_and_recover(worker, point, chance):
     assert worker.outbox.payload_bytes() == 0
 
 
-@pytest.mark.parametrize("point", POINTS)
 class TestKilled:
     @pytest.mark.parametrize("worker", BY_SUPABASE, indirect=True)
+    @pytest.mark.parametrize("point", once("cp7", POINTS))
     def test_once(self, worker, point):
         """Killed at a point, the next worker brings everything, each key as it was last written."""
         crash_and_recover(worker, point, random.Random(point))
-
-    @pytest.mark.long
-    def test_twenty_times(self, worker, point):
-        """Killed at a point again and again, with other writes each time, nothing is lost."""
-        for number in range(20):
-            crash_and_recover(worker, point, random.Random(f"{point} {number}"))
 
 
 class TestStopped:
@@ -193,7 +195,7 @@ class TestStopped:
         assert worker.cache.redis_client().get(worker.cache.redis_keys.loop_lease()) is None
 
     @pytest.mark.parametrize("worker", BY_POSTGRES, indirect=True)
-    @pytest.mark.parametrize("point", [point for point in POINTS if point != "cp6"])
+    @pytest.mark.parametrize("point", once("cp8", [point for point in POINTS if point != "cp6"]))
     def test_raise(self, worker, point):
         """An error in the middle of a pass is told and tried again; nothing is lost."""
         worker.write(100, random.Random(2))

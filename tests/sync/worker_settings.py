@@ -15,7 +15,7 @@ CALLCACHE = {
         "SUPABASE_KEY": os.environ.get("WORKER_SUPABASE_KEY", ""),
         "BATCH": int(os.environ.get("WORKER_BATCH", "40")),
         # Short, so that who takes over need not wait for long.
-        "LEASE": 0.5,
+        "LEASE": float(os.environ.get("WORKER_LEASE", "0.5")),
         "INTERVAL": 0.1,
     }
 }

@@ -30,6 +30,7 @@ from django_callcache.exceptions import (
     Undecodable,
     WriteUncertain,
 )
+from django_callcache.failpoints import reach
 from django_callcache.lua import Script
 from django_callcache.outbox.dirty import RECORD_WRITE
 from django_callcache.signals import CacheSignal, cache_deleted, cache_invalidated, cache_written
@@ -377,6 +378,7 @@ class OperationsBase:
             BacklogFull: The outbox is at its bound.
         """
         redis_key = self._redis_key(key, version)
+        reach("cp1")
         try:
             reply = await self._run_script(
                 RECORD_WRITE,
@@ -393,6 +395,7 @@ class OperationsBase:
             raise self._not_recorded(fault, prefix) from fault
         finally:
             self._written(key, version)
+        reach("cp2")
         if operation in _COUNTED_AS:
             prefix.counts.wrote(_COUNTED_AS[operation], now() - started)
             if operation != b"delete" and reply:

@@ -20,6 +20,7 @@ from django_callcache.cache.tags import check_of
 from django_callcache.cache.value_keys import Key
 from django_callcache.codec import Tagged
 from django_callcache.exceptions import RedisFault, RedisRefused
+from django_callcache.failpoints import reach
 from django_callcache.outbox.dirty import RECORD_WRITE
 from django_callcache.signals import are_reads_heard, cache_deleted, cache_hit, cache_miss, cache_written
 
@@ -360,11 +361,14 @@ class BatchOperations(TagOperations, LearningOperations):
 
     async def _send(self, writes: Sequence[Write], version: int | None) -> list[Any]:
         """The replies; where the server did not know the outbox's script, it is told, and asked again."""
+        reach("cp1")
         try:
-            return await self._send_knowing(writes)
+            replies = await self._send_knowing(writes)
         finally:
             for write in writes:
                 self._written(write.key, version)
+        reach("cp2")
+        return replies
 
     async def _send_knowing(self, writes: Sequence[Write]) -> list[Any]:
         redis_keys = [write.redis_key for write in writes]
