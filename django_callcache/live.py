@@ -15,6 +15,7 @@ from django_callcache.cache import CallCache
 from django_callcache.conf import CacheOptions, SyncSettings
 from django_callcache.exceptions import CallCacheError
 from django_callcache.outbox.dirty import DirtyEntries
+from django_callcache.outbox.durability import read_info
 from django_callcache.outbox.processes import ProcessReport, flat_pairs, read_reports
 from django_callcache.sync.leader import Heartbeat
 from django_callcache.sync.pause import Pause
@@ -176,12 +177,6 @@ def _look(cache: CallCache, synced: bool) -> LiveFacts:
         staleness=cache.measured_staleness(),
         held=Pause.of(flat_pairs(pause)),
     )
-
-
-def read_info(text: bytes) -> dict[str, str]:
-    """Return what INFO lists, by name."""
-    lines = (line.partition(":") for line in text.decode(errors="replace").splitlines())
-    return {name: value for name, colon, value in lines if colon}
 
 
 def _keys_of(info: Mapping[str, str], cache: CallCache) -> int:

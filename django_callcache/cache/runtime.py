@@ -56,6 +56,7 @@ from django_callcache.conf import (
     parse_cache_options,
     refuse_on_cluster,
 )
+from django_callcache.outbox.durability import Durability
 from django_callcache.outbox.processes import ProcessReport, flat_pairs, report_command
 from django_callcache.outbox.stat_buckets import FIELDS, Command, StatBuckets, add_command
 from django_callcache.outbox.trace_log import add_trace_command, read_recording
@@ -124,6 +125,8 @@ class Runtime:
         self.counts_reader = CountsReader()
         self.flights = Flights()
         deadline = self.options.deadline
+        self.durability = Durability(self.server) if self.settings.sync.require_durable else None
+        """What synced writes depend on; None: on nothing."""
         self._when_lost = None if self.near is None else self.link.suspect
         reach = ClusterReach if is_cluster else ServerReach
         self.reach: Reach = reach(self._server, self.options, _shared)

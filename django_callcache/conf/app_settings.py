@@ -93,6 +93,10 @@ class SyncSettings:
     """Keys that may wait for the remote store. Beyond it a new key is refused; overwrites are taken."""
     max_bytes: Count = 268_435_456
     """Bytes that may wait for the remote store."""
+    require_durable: bool = False
+    """Refuse writes of synced prefixes (`SyncNotRecorded`) while Redis might lose them before they are
+    synced: `appendonly` is off, or memory is limited and `maxmemory-policy` one of `allkeys-*`. Each
+    process asks Redis by INFO once a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

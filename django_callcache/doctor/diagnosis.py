@@ -293,12 +293,18 @@ def _backlog(facts: Facts) -> Iterator[Finding]:
 
 
 def _durability(facts: Facts) -> Iterator[Finding]:
+    is_required = facts.requires_durable
     if facts.is_synced and facts.live.knows_server and not facts.live.is_append_only:
         yield Finding(
             name="not-durable",
-            level="warning",
-            evidence={"appendonly": False},
-            cause="Redis keeps no log on disk: what waits for the remote store is lost with the server.",
+            level="error" if is_required else "warning",
+            evidence={"appendonly": False, "require_durable": is_required},
+            cause="Redis keeps no log on disk: "
+            + (
+                "writes of synced prefixes are refused, since SYNC.REQUIRE_DURABLE is on."
+                if is_required
+                else "what waits for the remote store is lost with the server."
+            ),
             cure="Set appendonly yes.",
         )
 

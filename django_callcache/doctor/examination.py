@@ -15,8 +15,9 @@ from django_callcache.cache import CallCache
 from django_callcache.conf import get_settings
 from django_callcache.doctor.facts import Facts, PrefixFacts, SlowCommand
 from django_callcache.exceptions import CallCacheError, RemoteRefused
-from django_callcache.live import FAULTS, is_synced, look, masked, read_info
+from django_callcache.live import FAULTS, is_synced, look, masked
 from django_callcache.models import SyncRun
+from django_callcache.outbox.durability import read_info
 from django_callcache.outbox.stat_buckets import StatBuckets
 from django_callcache.replication.remotes import open_remote
 from django_callcache.stats.series import Totals
@@ -50,6 +51,7 @@ def examine(cache: CallCache, *, remote: bool = True) -> Facts:
         live=live,
         surprises=live.surprises(cache.options),
         is_synced=synced,
+        requires_durable=settings.sync.require_durable,
         interval=settings.sync.interval,
         is_counting=cache.options.stats and settings.stats.enabled,
     )

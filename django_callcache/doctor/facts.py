@@ -63,6 +63,8 @@ class Facts:
     slow_commands: Sequence[SlowCommand] = ()
     """Of the last hour."""
     is_synced: bool = False
+    requires_durable: bool = False
+    """Whether synced writes are refused while Redis might lose them."""
     interval: float = 300.0
     """The loop's own pause, in seconds."""
     remote_fault: str = ""

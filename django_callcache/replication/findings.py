@@ -131,10 +131,12 @@ def _redis(cache: CallCache) -> Iterator[Finding]:
             "Use volatile-ttl, volatile-lru or noeviction.",
         )  # fmt: skip
     if not facts.get("aof_enabled"):
+        is_required = get_settings().sync.require_durable
         yield Finding(
-            "warning",
+            "error" if is_required else "warning",
             "durability",
-            "appendonly is off: a crash of Redis loses what waits",
+            "appendonly is off: "
+            + ("synced writes are refused" if is_required else "a crash of Redis loses what waits"),
             "Set appendonly yes.",
         )
 

@@ -15,6 +15,7 @@ from django_callcache.doctor import diagnose, examine
 from django_callcache.live import look
 from django_callcache.sync.leader import Heartbeat
 from django_callcache.watch import Watch
+from tests.cache.conftest import APP
 from tests.cache.proxy import Proxy
 from tests.cache.waiting import wait_until
 
@@ -189,6 +190,14 @@ class TestStaged:
         cache = make_cache(server.url)
         server.stop()
         assert names(cache) == ["redis-unreachable"]
+
+    @pytest.mark.parametrize(("required", "level"), [(False, "warning"), (True, "error")])
+    def test_not_durable(self, patient, required, level):
+        """Redis keeps no log on disk, which is worse where synced writes depend on one."""
+        app = {**APP, "SYNC": {**APP["SYNC"], "REQUIRE_DURABLE": required}}
+        cache = patient(append_only=False, app=app, RULES={"call:": {"sync": "lww"}})
+        (finding,) = (each for each in diagnose(examine(cache)) if each.name == "not-durable")
+        assert (finding.level, "refused" in finding.cause) == (level, required)
 
     def test_loop_missing(self, patient):
         """Nobody runs the loop."""

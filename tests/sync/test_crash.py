@@ -1,4 +1,4 @@
-"""``runcachesync`` is killed, or stopped, at its worst moments; afterwards the remote store has every last write.
+"""``runcachesync`` is killed, or stopped, at its worst moments; no last write is missing afterwards.
 
 What may happen at each point is tried in test_crash_points, by processes that start faster.
 """

@@ -33,6 +33,7 @@ from django_callcache.exceptions import (
 from django_callcache.failpoints import reach
 from django_callcache.lua import Script
 from django_callcache.outbox.dirty import RECORD_WRITE
+from django_callcache.outbox.durability import Durability
 from django_callcache.signals import CacheSignal, cache_deleted, cache_invalidated, cache_written
 
 Fallback = TypeVar("Fallback")
@@ -91,6 +92,7 @@ class OperationsBase:
         self._internal = runtime.redis_keys
         self._dictionaries = runtime.dictionaries.known
         sync = runtime.settings.sync
+        self._durability = runtime.durability
         self._outbox_bounds = (b"%d" % sync.max_keys, b"%d" % sync.max_bytes)
 
     def _prefix(self, key: Key) -> Prefix:
@@ -378,6 +380,8 @@ class OperationsBase:
             BacklogFull: The outbox is at its bound.
         """
         redis_key = self._redis_key(key, version)
+        if self._durability is not None:
+            await self._ensure_durable(self._durability, prefix)
         reach("cp1")
         try:
             reply = await self._run_script(
@@ -414,6 +418,21 @@ class OperationsBase:
                 "See whether `manage.py runcachesync` runs and reaches the remote store."
             )
         return self._checked(reply)
+
+    async def _ensure_durable(self, durability: Durability, prefix: Prefix) -> None:
+        """See that Redis keeps a synced write.
+
+        Raises:
+            SyncNotRecorded: It might not, or does not say.
+        """
+        try:
+            await durability.ensure(self._answer)
+        except SyncNotRecorded:
+            prefix.counts.slots[ERRORS] += 1
+            raise
+        except RedisFault as fault:
+            prefix.counts.slots[ERRORS] += 1
+            raise SyncNotRecorded(f"Redis does not say whether it keeps what is synced: {fault}") from fault
 
     async def _drop_old_value(self, redis_key: bytes) -> None:
         """Delete what a refused write would have replaced, as a full memory allows, or remember to."""

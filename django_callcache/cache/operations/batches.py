@@ -361,6 +361,9 @@ class BatchOperations(TagOperations, LearningOperations):
 
     async def _send(self, writes: Sequence[Write], version: int | None) -> list[Any]:
         """The replies; where the server did not know the outbox's script, it is told, and asked again."""
+        if self._durability is not None:
+            for prefix in {write.prefix for write in writes if write.prefix.is_synced}:
+                await self._ensure_durable(self._durability, prefix)
         reach("cp1")
         try:
             replies = await self._send_knowing(writes)
