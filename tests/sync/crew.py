@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from django_callcache.replication.losses import AfterLoss
     from django_callcache.sync.remote import RemoteStore
 
 PATIENCE = 90.0
@@ -159,7 +160,9 @@ class Foreman:
         self._folder.rmdir()
 
 
-def turn(redis_url: str = "", port: int = 0, *, verify: bool = False) -> dict[str, Any]:
+def turn(
+    redis_url: str = "", port: int = 0, *, verify: bool = False, after_loss: AfterLoss = ""
+) -> dict[str, Any]:
     """Run once, as a turn of the loop does, when nobody else is at it; return what moved.
 
     The port is where the remote store is reached, where it is another one than the settings say.
@@ -169,7 +172,8 @@ def turn(redis_url: str = "", port: int = 0, *, verify: bool = False) -> dict[st
 
     _look_at(redis_url)
     remote = _remote_at(port) if port else None
-    while (report := run_once("default", remote=remote, verify=verify)).busy_for is not None:
+    how: dict[str, Any] = {"remote": remote, "verify": verify, "after_loss": after_loss}
+    while (report := run_once("default", **how)).busy_for is not None:
         time.sleep(min(report.busy_for, 0.02))
     for error in report.errors:
         raise error
