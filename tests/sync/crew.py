@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -213,6 +214,39 @@ def write(values: dict[str, Any], redis_url: str = "", *, how: str = "one by one
         cache.delete_many([key for key, value in values.items() if value is None])
 
 
+def keep_writing(log: str, keys: list[str]) -> None:
+    """Set and delete keys for ever; log each write before it is made, and each that was acknowledged.
+
+    A value is the number of its write; numbers ascend, also over the lives of writers.
+    """
+    from django.core.cache import caches
+
+    from django_callcache.exceptions import CallCacheError
+
+    cache = caches["default"]
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    while True:
+        number = time.time_ns()
+        key, is_deleted = random.choice(keys), random.random() < 0.1
+        os.write(file, f"try {key} {number} {int(is_deleted)}\n".encode())
+        try:
+            if is_deleted:
+                cache.delete(key)
+            else:
+                cache.set(key, str(number))
+        except CallCacheError:
+            time.sleep(0.01)
+        else:
+            os.write(file, f"ack {key} {number} {int(is_deleted)}\n".encode())
+
+
+def loop() -> None:
+    """Run ``runcachesync`` until told to stop."""
+    from django.core.management import call_command
+
+    call_command("runcachesync", verbosity=1)
+
+
 def warm(values: dict[str, Any], chunk: int, redis_url: str = "") -> int:
     """Preload keys whose loader knows values; return how many have one."""
     from django.core.cache import caches
@@ -246,7 +280,9 @@ def _remote_at(port: int) -> RemoteStore:
     return remote
 
 
-JOBS = {"turn": turn, "settle": settle, "write": write, "warm": warm}
+JOBS = {
+    "turn": turn, "settle": settle, "write": write, "keep writing": keep_writing, "loop": loop, "warm": warm,
+}  # fmt: skip
 
 
 def main() -> None:
