@@ -126,7 +126,10 @@ def listed(replies: Sequence[Any]) -> Any:
 
 
 def summed_info(replies: Sequence[Any]) -> Any:
-    """What the first node says of itself, with numbers of all nodes together where `SUMMED` names them."""
+    """What the first node says of itself, with numbers of all nodes together where `SUMMED` names them.
+
+    Whether data are kept is said of the node that keeps them worst.
+    """
     failure = _failure(replies)
     if failure:
         return failure
@@ -134,6 +137,11 @@ def summed_info(replies: Sequence[Any]) -> Any:
     info = dict(told[0])
     for name in SUMMED & info.keys():
         info[name] = b"%d" % sum(int(each.get(name) or 0) for each in told)
+    if b"aof_enabled" in info:
+        info[b"aof_enabled"] = min(each.get(b"aof_enabled", b"0") for each in told)
+    for policy in (each.get(b"maxmemory_policy", b"") for each in told):
+        if policy.startswith(b"allkeys"):
+            info[b"maxmemory_policy"] = policy
     keys = sum(_keys_in(each.get(b"db0", b"")) for each in told)
     if keys:
         info[b"db0"] = b"keys=%d,expires=0,avg_ttl=0" % keys
