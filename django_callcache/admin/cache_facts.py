@@ -144,7 +144,7 @@ def _options(alias: Alias) -> Iterator[Option]:
     given = caches.settings[alias.name].get("OPTIONS") or {}
     stated: Mapping[str, Any] = given.get("CALLCACHE") or {}
     for field in dataclasses.fields(alias.cache.options):
-        if field.name in {"alias", "rules"}:
+        if field.name in {"alias", "rules", "stated_timeout"}:
             continue
         value = getattr(alias.cache.options, field.name)
         text = str(value) if field.repr else "***"

@@ -151,17 +151,23 @@ def _ratio(points: Sequence[Point], step: float) -> tuple[tuple[str, ...], tuple
 
 
 def time_ticks_of(
-    points: Sequence[Point], step: float, is_labelled: Callable[[int, datetime.datetime], bool]
+    points: Sequence[Point],
+    step: float,
+    is_labelled: Callable[[int, datetime.datetime], bool],
+    *,
+    left: int = LEFT,
 ) -> tuple[Tick, ...]:
     """Return the times that are written under a chart of some steps."""
     return tuple(
-        Tick(round(LEFT + (index + 0.5) * step, 2), point.start)
+        Tick(round(left + (index + 0.5) * step, 2), point.start)
         for index, point in enumerate(points)
         if is_labelled(index, point.start)
     )
 
 
-def marks_of(points: Sequence[Point], step: float, events: Sequence[Event]) -> tuple[Mark, ...]:
+def marks_of(
+    points: Sequence[Point], step: float, events: Sequence[Event], *, left: int = LEFT
+) -> tuple[Mark, ...]:
     """Return the events that fall into some steps, as lines across their chart."""
     marks = []
     for event in events:
@@ -170,7 +176,7 @@ def marks_of(points: Sequence[Point], step: float, events: Sequence[Event]) -> t
             # The step in progress ends now, hence the last one takes what is later.
             if 0 <= within < point.seconds or (index == len(points) - 1 and within >= 0):
                 share = min(within / point.seconds, 1) if point.seconds else 0
-                marks.append(Mark(round(LEFT + (index + share) * step, 2), event))
+                marks.append(Mark(round(left + (index + share) * step, 2), event))
                 break
     return tuple(marks)
 

@@ -12,7 +12,6 @@ from django.utils.functional import Promise
 from django_callcache.admin.chart import (
     BOTTOM,
     HEIGHT,
-    LEFT,
     RIGHT,
     TICKS,
     TOP,
@@ -25,6 +24,9 @@ from django_callcache.admin.chart import (
     time_ticks_of,
 )
 from django_callcache.stats.series import Point
+
+MARGIN = 84
+"""Room at the left for values with their units."""
 
 BAR_WIDTH = 240
 """Units of a bar that stands for all."""
@@ -64,7 +66,7 @@ class LineChart:
     """The same numbers, a step each, where any is known."""
     width: int = WIDTH
     height: int = HEIGHT
-    left: int = LEFT
+    left: int = MARGIN
     right: int = WIDTH - RIGHT
     top: int = TOP
     bottom: int = HEIGHT - BOTTOM
@@ -114,7 +116,7 @@ def draw_lines(
     series = [(label, _positive(values) if is_logarithmic else values) for label, values in series]
     known = [value for _, values in series for value in values if value is not None]
     scale, ticks = _logarithmic(known) if is_logarithmic else _linear(known)
-    step = (WIDTH - LEFT - RIGHT) / max(len(points), 1)
+    step = (WIDTH - MARGIN - RIGHT) / max(len(points), 1)
     columns = list(zip(*(values for _, values in series), strict=True)) or [()] * len(points)
     return LineChart(
         name,
@@ -122,8 +124,8 @@ def draw_lines(
         unit,
         tuple(_line(label, number, values, scale, step) for number, (label, values) in enumerate(series, 1)),
         ticks,
-        time_ticks_of(points, step, is_labelled),
-        marks_of(points, step, events),
+        time_ticks_of(points, step, is_labelled, left=MARGIN),
+        marks_of(points, step, events, left=MARGIN),
         tuple(
             (point.start, tuple(values))
             for point, values in zip(points, columns, strict=True)
@@ -174,7 +176,7 @@ def _line(label: Promise, number: int, values: Values, scale: Callable[[float], 
         if value is None:
             runs.append([])
         else:
-            runs[-1].append((round(LEFT + (index + 0.5) * step, 2), round(_y(scale(value)), 2)))
+            runs[-1].append((round(MARGIN + (index + 0.5) * step, 2), round(_y(scale(value)), 2)))
     paths = tuple(" ".join(f"{x},{y}" for x, y in run) for run in runs if len(run) > 1)
     return Line(label, number, values, paths, tuple(run[0] for run in runs if len(run) == 1))
 

@@ -157,6 +157,11 @@ class CacheOperation(models.Model):
         return timezone.now() - self.alive_at > datetime.timedelta(seconds=DESERTED_SECONDS)
 
     @property
+    def is_free(self) -> bool:
+        """Whether nobody works on it, though somebody should."""
+        return self.outcome == self.Outcome.WAITING or self.is_deserted
+
+    @property
     def can_be_stopped(self) -> bool:
         """Whether it waits, or somebody works on it in steps."""
         is_stepwise = self.alive_at is not None or self.outcome == self.Outcome.WAITING
