@@ -180,6 +180,6 @@ def _look(cache: CallCache, synced: bool) -> LiveFacts:
 
 
 def _keys_of(info: Mapping[str, str], cache: CallCache) -> int:
-    database = cache.redis_client().connection_pool.connection_kwargs.get("db") or 0
+    database = cache.redis_client().get_connection_kwargs().get("db") or 0
     found = re.match(r"keys=(\d+)", info.get(f"db{database}", ""))
     return int(found[1]) if found else 0

@@ -59,10 +59,3 @@ def run_scripts(
         if isinstance(reply, redis.RedisError):
             raise reply
     return replies
-
-
-def server_time(client: redis.Redis) -> tuple[int, int]:
-    """Seconds since the epoch by the clock of Redis, and the microseconds behind them; any node's clock."""
-    found: Any = client.time()
-    seconds, microseconds = next(iter(found.values())) if isinstance(found, dict) else found
-    return int(seconds), int(microseconds)

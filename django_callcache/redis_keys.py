@@ -105,6 +105,14 @@ class RedisKeys:
             return (self._bucket,)
         return tuple(self._names(b"{%b}" % tag) for tag in _slot_tags())
 
+    def outbox_of_slot(self, slot: int) -> OutboxNames:
+        """The outbox bucket of a slot of a Redis Cluster."""
+        return self._names(b"{%b}" % _slot_tags()[slot])
+
+    def payload_of_slot(self, slot: int) -> bytes:
+        """`OutboxNames.payload` of it, without the others."""
+        return b"%boutbox:{%b}payload" % (self.root, _slot_tags()[slot])
+
     def side_prefix(self, bucket: OutboxNames) -> bytes:
         """What the side records of a bucket's values have before the value's key."""
         tag = bucket.due.removeprefix(self.root + b"outbox:").removesuffix(b"due")

@@ -174,7 +174,8 @@ def _reseal(cache: Subject, client: redis.Redis, portion: list[_Sealed], rotated
         resealed = anew(cache, sealed.value_key, sealed.blob, sealed.sealed_for, rotated)
         if resealed is not None:
             arguments = (sealed.kind, sealed.field, sealed.blob, resealed)
-            pipeline.evalsha(_SWAP.sha1.decode(), 1, sealed.name, *arguments)
+            # Not by its method, which pipelines of a cluster do not have.
+            pipeline.execute_command("EVALSHA", _SWAP.sha1, 1, sealed.name, *arguments)  # type: ignore[no-untyped-call]
     for reply in pipeline.execute():
         rotated.count(bool(reply))
 

@@ -6,18 +6,21 @@ What aliases on the same server share is made once, by `Shared`.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import redis
 
 from django_callcache.cache.breaker import Breaker
+from django_callcache.cache.cluster_client import ClusterClient
 from django_callcache.cache.cluster_io import AsyncClusterIo, BlockingClusterIo
 from django_callcache.cache.cluster_link import ClusterLink
 from django_callcache.cache.connections import Connections
 from django_callcache.cache.drivers import BlockingIo, FirstThings
 from django_callcache.cache.invalidation import InvalidationLink
 from django_callcache.cache.multiplexer import AsyncIo
+from django_callcache.cache.running import run
 from django_callcache.cache.server import Server
 from django_callcache.cache.topology import Node, Topology
 from django_callcache.conf import CacheOptions
@@ -58,7 +61,9 @@ class Shared:
         with self._lock:
             known = self._topologies.get(server.identity)
             if known is None:
-                known = Topology(lambda: server.cluster_client(LOOK_SECONDS), server.label)
+                known = Topology(
+                    lambda: redis.RedisCluster(**server.cluster_arguments(LOOK_SECONDS)), server.label
+                )
                 self._topologies[server.identity] = known
             return known
 
@@ -175,9 +180,17 @@ class ClusterReach:
         ios = _Made(lambda node: self._reaches[node].async_io(deadline, when_lost))
         return AsyncClusterIo(self.topology, ios.__getitem__, deadline, when_lost, recovery)
 
-    def client(self) -> redis.RedisCluster:
+    def client(self) -> ClusterClient:
         """See `Reach.client`."""
-        return self._server.cluster_client()
+        io = self.blocking_io(max(LOOK_SECONDS, self._options.deadline), None)
+
+        def walk(packed: bytes) -> Any:
+            reply = run(io.ask(packed, time.monotonic_ns(), reads=True))
+            if isinstance(reply, redis.ResponseError):
+                raise reply
+            return reply
+
+        return ClusterClient(walk, **self._server.cluster_arguments())
 
     def close(self) -> None:
         """See `Reach.close`."""

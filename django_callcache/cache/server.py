@@ -72,14 +72,11 @@ class Server:
         same.label = str(node)
         return same
 
-    def cluster_client(self, timeout: float | None = None) -> redis.RedisCluster:
-        """A client of redis-py for the whole cluster, which looks at it at once.
+    def cluster_arguments(self, timeout: float | None = None) -> dict[str, Any]:
+        """What a ``redis.RedisCluster`` is made with, which looks at the cluster at once.
 
         Args:
             timeout: Seconds for connecting and for each reply; left out, as the settings say.
-
-        Raises:
-            redis.exceptions.RedisClusterException: No node answers, or what answers is no cluster.
         """
         stated = dict(self.pool.connection_kwargs)
         for name in _OF_THE_SYNC_POOL | {"host", "port", "db", "max_connections"}:
@@ -87,12 +84,14 @@ class Server:
         node_of: Any = redis.cluster.ClusterNode
         if timeout is not None:
             stated |= {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-        return redis.RedisCluster(
-            startup_nodes=[node_of(*seed) for seed in self.seeds],
-            require_full_coverage=False,
-            ssl=issubclass(self.pool.connection_class, redis.SSLConnection),
-            **stated | {"protocol": 2, "decode_responses": False},
-        )
+        return {
+            **stated,
+            "startup_nodes": [node_of(*seed) for seed in self.seeds],
+            "require_full_coverage": False,
+            "ssl": issubclass(self.pool.connection_class, redis.SSLConnection),
+            "protocol": 2,
+            "decode_responses": False,
+        }
 
     @property
     def identity(self) -> Hashable:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import redis
 
-from django_callcache.lua import Script, run_script, server_time
+from django_callcache.lua import Script, run_script
 from django_callcache.outbox.buckets import used_buckets
 from django_callcache.outbox.dirty_scripts import (
     ACKNOWLEDGE,
@@ -259,8 +259,8 @@ class DirtyEntries:
 
     def _now_ms(self) -> int:
         """Unix milliseconds, where no bucket is used and so no script has said it."""
-        seconds, microseconds = server_time(self._client)
-        return seconds * 1000 + microseconds // 1000
+        found: Any = self._client.time()
+        return int(found[0]) * 1000 + int(found[1]) // 1000
 
     def _oldest_of(self, bucket: OutboxNames) -> float | None:
         first = self._call("ZRANGE", bucket.due, 0, 0, "WITHSCORES")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import redis
 
-from django_callcache.lua import Argument, run_script, run_scripts, server_time
+from django_callcache.lua import Argument, run_script, run_scripts
 from django_callcache.outbox.dirty import DirtyEntry, parse_payload
 from django_callcache.outbox.dirty_scripts import APPLY_REMOTE, FORGET, WRITE_BACK
 from django_callcache.redis_keys import RedisKeys
@@ -203,8 +203,8 @@ class Replica:
 
     def now(self) -> int:
         """Microseconds since the epoch by the clock of Redis."""
-        seconds, microseconds = server_time(self._client)
-        return seconds * 1_000_000 + microseconds
+        found: Any = self._client.time()
+        return int(found[0]) * 1_000_000 + int(found[1])
 
     def _read(self, sides: Sequence[bytes], since: int | None) -> Iterator[SyncedKey]:
         redis_keys = [self._keys.value_of_side(side) for side in sides]

@@ -109,9 +109,9 @@ class Heartbeat:
 
     def write(self, client: redis.Redis, keys: RedisKeys) -> None:
         """Leave the sign in Redis."""
-        with client.pipeline(transaction=True) as pipeline:
-            for field in fields(self):
-                pipeline.hset(keys.heartbeat(), field.name, str(getattr(self, field.name)))
+        stated: Any = {field.name: str(getattr(self, field.name)) for field in fields(self)}
+        with client.pipeline(transaction=False) as pipeline:
+            pipeline.hset(keys.heartbeat(), mapping=stated)
             pipeline.expire(keys.heartbeat(), HEARTBEAT_SECONDS)
             pipeline.execute()
 

@@ -26,6 +26,7 @@ class RedisCluster:
         replicas: How many nodes follow each of them.
         password: What clients, and the nodes themselves, must present.
         needs_all: Whether no slot is served where one has no node.
+        append_only: Whether nodes keep their data through `RedisServer.kill` and `RedisServer.start`.
         node_timeout_ms: From when on the others take a silent node for failed.
     """
 
@@ -36,11 +37,13 @@ class RedisCluster:
         replicas: int = 0,
         password: str = "",
         needs_all: bool = False,
+        append_only: bool = False,
         node_timeout_ms: int = 1000,
     ) -> None:
         self._number = primaries
         self._replicas = replicas
         self._password = password
+        self._append_only = append_only
         self._config = {
             "cluster-enabled": "yes",
             "cluster-node-timeout": str(node_timeout_ms),
@@ -78,7 +81,7 @@ class RedisCluster:
         """Start a node that knows nobody yet."""
         # The port of the bus is 10,000 above; ports of the ephemeral range may be too high for that.
         for _ in range(20):
-            server = RedisServer(password=self._password, config=self._config)
+            server = RedisServer(password=self._password, append_only=self._append_only, config=self._config)
             try:
                 self._stack.enter_context(server)
             except StartFailed:
@@ -97,15 +100,14 @@ class RedisCluster:
         for node in self.nodes[: self._number]:
             self.ask(node, "FLUSHALL")
 
+    def settle(self) -> None:
+        """Wait until all nodes know that all are well, after one was down."""
+        wait_for(lambda: all(self._is_well(node) and not self._fails(node) for node in self.nodes))
+
     def id_of(self, node: RedisServer) -> str:
         """What the nodes call one another."""
         found = self.ask(node, "CLUSTER", "MYID")
         return found.decode() if isinstance(found, bytes) else str(found)
-
-    def meet(self, node: RedisServer) -> None:
-        """Make a node known to the others."""
-        self.ask(node, "CLUSTER", "MEET", LOOPBACK, self.nodes[0].port)
-        wait_for(lambda: all(self._knows(each) == len(self.nodes) for each in self.nodes))
 
     def begin_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
         """Let a slot be on its way: what is not there any more is asked for at the target."""
@@ -143,6 +145,10 @@ class RedisCluster:
 
     def _knows(self, node: RedisServer) -> int:
         return int(_info(self.ask(node, "CLUSTER", "INFO"))["cluster_known_nodes"])
+
+    def _fails(self, node: RedisServer) -> bool:
+        info = _info(self.ask(node, "CLUSTER", "INFO"))
+        return info["cluster_slots_fail"] != "0" or info["cluster_slots_pfail"] != "0"
 
     def _is_well(self, node: RedisServer) -> bool:
         info = _info(self.ask(node, "CLUSTER", "INFO"))
