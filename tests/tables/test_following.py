@@ -189,10 +189,12 @@ class TestFeed:
             with psycopg.connect(business_url, autocommit=True) as own:
                 while not stop.is_set():
                     rename(own, random.randrange(8), f"name {time.monotonic_ns()}")
+                    time.sleep(0.002)
 
         def read():
             while not stop.is_set():
                 cache.load(random.choice(keys))
+                time.sleep(0.001)
 
         threads = [threading.Thread(target=work) for work in (change, change, read, read)]
         for thread in threads:
