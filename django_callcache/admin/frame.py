@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import django
+from django.apps import apps
 from django.conf import settings
 from django.contrib.admin.sites import AdminSite
 from django.http import HttpRequest, HttpResponse
@@ -89,6 +90,7 @@ def frame(site: AdminSite, request: HttpRequest, *, title: Promise, address: str
         "is_read_only": is_read_only(),
         "may_clear": may_clear(request.user),
         "breadcrumbs_are_a_list": django.VERSION >= (6, 1),
+        "title_is_missing": apps.is_installed("jazzmin"),
         "language": spoken_language(),
     }
 
