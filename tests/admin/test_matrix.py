@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 from django.apps import apps
 from django.contrib.admin import site
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -268,6 +269,63 @@ class TestReadOnly:
         assert client.post(address_of(name), data).status_code == 403
         assert everything(redis_client)[1] == before
         assert CacheAlert.objects.get().state == CacheAlert.State.FIRING
+
+
+ACTS = {
+    "clear": ("clear", CALLS | {"takes": "token"}, "call:"),
+    "clear keys": ("clear_keys", {"alias": "default", "key": "call:1", "takes": "token"}, "call:1"),
+    "stop": ("cleared", {"act": "stop"}, "call:"),
+    "show": ("key", {"alias": "default", "key": "call:1", "act": "show"}, "call:1"),
+    "retime": ("key", {"alias": "default", "key": "call:1", "act": "retime", "seconds": "30"}, "call:1"),
+    "acknowledge": ("alerts", {"alert": "1", "act": "acknowledge", "hours": "1"}, "degraded"),
+    "silence": ("alerts", {"alert": "1", "act": "silence", "hours": "1"}, "degraded"),
+    "run": ("sync", {"alias": "default", "act": "run"}, ""),
+    "keep local": ("sync", {"alias": "default", "act": "keep_local", "id": "1"}, "1:call:1"),
+    "keep remote": ("sync", {"alias": "default", "act": "keep_remote", "id": "1"}, "1:call:1"),
+    "requeue": ("sync", {"alias": "default", "act": "requeue", "id": "1"}, "1:call:1"),
+    "discard": ("sync", {"alias": "default", "act": "discard", "id": "1"}, "1:call:1"),
+}
+"""Everything that a person can do: where, by which words, and to what."""
+
+
+class TestTrail:
+    @pytest.fixture
+    def act(self, client, boss, rows, cache, page):
+        """Do one of them."""
+        cache.set("call:1", {"id": 1})
+        client.force_login(boss)
+
+        def do(name):
+            place, data, _ = ACTS[name]
+            data = dict(data)
+            if data.pop("takes", ""):
+                ask = client.get if place == "clear" else client.post
+                data["token"] = page(ask(address_of(place), data)).inputs.get("token", "")
+            before = set(CacheOperation.objects.values_list("pk", flat=True))
+            client.post(address_of(place), data)
+            entry = LogEntry.objects.get()
+            (operation,) = CacheOperation.objects.exclude(pk__in=before)
+            assert (entry.user, entry.object_id) == (boss, str(operation.pk))
+            assert operation.username == "boss"
+            assert entry.change_message == f"{operation.get_outcome_display()}, {operation.deleted}"
+            return operation
+
+        return do
+
+    @pytest.mark.parametrize("name", ACTS)
+    def test_one_entry(self, act, name):
+        """Whatever somebody does leaves one entry in the admin's log, with who, to what and how much."""
+        operation = act(name)
+        assert operation.pattern == ACTS[name][2]
+        assert operation.deleted == (1 if name.startswith("clear") else 0)
+
+    @pytest.mark.parametrize("name", ACTS)
+    def test_one_entry__without_redis(self, act, name, settings):
+        """So does what fails, or what needs no Redis to be done."""
+        settings.CACHES = {
+            "default": {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"},
+        }
+        assert act(name).outcome != CacheOperation.Outcome.RUNNING
 
 
 class TestQueries:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -33,9 +34,17 @@ def pytest_addoption(parser):
     parser.addoption("--screenshots", type=Path, help="Keep the browser's screenshots in this folder.")
 
 
-@contextmanager
-def serve(**environment):
-    """Run the sample site, filled, on a Redis and a database of its own; yield its address."""
+class Ground(NamedTuple):
+    """What sites stand on: a Redis and a database, both filled."""
+
+    directory: Path
+    redis_url: str
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def ground():
+    """One for all sites of the session."""
     with ExitStack() as stack:
         directory = directory_for("e2e")
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -43,24 +52,30 @@ def serve(**environment):
             redis = stack.enter_context(RedisServer())
         except PartMissing as missing:
             require(str(missing))
-        values = os.environ | {
+        environment = os.environ | {
             "DJANGO_SETTINGS_MODULE": "tests.e2e.site_settings",
             "REDIS_URL": redis.url,
             "SAMPLE_DATABASE": str(directory / "site.sqlite3"),
             # Looked at by checks only: nothing here speaks to a remote store.
             "CALLCACHE_POSTGRES_URL": "postgres://nobody@127.0.0.1:1/none",
-            **environment,
         }
         for command in (["migrate", "--verbosity=0"], ["showcase"]):
-            subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=values, check=True)
-        _, port = stack.enter_context(run_site(directory, port=0, processes=1, environment=values))
+            subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True)
+        yield Ground(directory, redis.url, environment)
+
+
+@contextmanager
+def serve(ground, **environment):
+    """Run the sample site in a process of its own; yield its address."""
+    values = ground.environment | environment
+    with run_site(ground.directory, port=0, processes=1, environment=values) as (_, port):
         yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="session")
-def site():
+def site(ground):
     """Address of the sample site in Django's own look, under the strict policy."""
-    with serve() as address:
+    with serve(ground) as address:
         yield address
 
 
@@ -158,7 +173,7 @@ def login(chromium):
             context = chromium.new_context()
             page = context.new_page()
             page.set_default_timeout(PATIENCE)
-            page.goto(f"{site}/admin/login/")
+            page.goto(f"{site}/admin/login/?next=/admin/")
             page.locator("[name=username]").fill(name)
             page.locator("[name=password]").fill(showcase.PASSWORD)
             with page.expect_navigation(url=f"{site}/admin/"):

@@ -23,6 +23,7 @@ class Page(NamedTuple):
 PAGES = (
     Page("overview", "dashboard/", "#callcache .cc-drawing"),
     Page("overview-month", "dashboard/?period=30d", "#callcache .cc-drawing"),
+    Page("cache", "dashboard/cache/"),
     Page("prefixes", "dashboard/prefixes/", ".cc-prefixes tbody tr"),
     Page("prefix", "dashboard/prefix/?alias=default&prefix=call:", "#callcache .cc-cell"),
     Page("keys", "dashboard/keys/", "#callcache tbody tr"),
@@ -51,5 +52,5 @@ LISTS = (
 )
 """Lists and forms of models: Django's own pages around our words and figures."""
 
-NOT_PAGES = {"django_callcache_figures"}
-"""Names of addresses that give data, not pages."""
+NOT_PAGES = {"django_callcache_figures", "django_callcache_clear_keys"}
+"""Names of addresses that give data, or that only a form leads to."""
