@@ -43,7 +43,7 @@ def totals(cache):
     """What all processes have brought to Redis."""
     buckets = StatBuckets(cache.redis_client(), cache.redis_keys)
     return {
-        prefix: {name: count for name, count in counts.items() if name[0] not in "rw"}
+        prefix: {name: count for name, count in counts.items() if name[0] not in "rwt"}
         for prefix, counts in buckets.read(buckets.minutes()).items()
     }
 

@@ -43,6 +43,8 @@ class Write(NamedTuple):
     """Commands that go behind it; their replies do not matter."""
     voids: bool = False
     """Whether computations of the key are to be voided; the outbox's script does so by itself."""
+    px: bytes | None = None
+    """How long the entry lives, in milliseconds, empty for ever; None where none is stored."""
 
 
 class BatchOperations(TagOperations, LearningOperations):
@@ -205,6 +207,8 @@ class BatchOperations(TagOperations, LearningOperations):
                     failed.append(write.key)
                 else:
                     write.prefix.counts.slots[SETS] += 1
+                    if write.px is not None:
+                        write.prefix.counts.keeps(write.px)
                     if cache_written.receivers:
                         await self._tell(cache_written, write.key, version)
         return failed
@@ -326,11 +330,10 @@ class BatchOperations(TagOperations, LearningOperations):
             self._trace(self._runtime.tracer, prefix, redis_key, value, blob)
         if known is not None:
             px, after = self._taken(prefix, redis_key, value, blob, known)
-        prefix.counts.keeps(px)
         if prefix.is_synced:
-            return self._synced(key, prefix, version, b"set", px, blob)._replace(after=after)
+            return self._synced(key, prefix, version, b"set", px, blob)._replace(after=after, px=px)
         voids = prefix.leaves_copies or ends_early(px)
-        return Write(key, prefix, redis_key, commands.set_(redis_key, blob, px), after, voids)
+        return Write(key, prefix, redis_key, commands.set_(redis_key, blob, px), after, voids, px)
 
     def _delete(self, key: Key, version: int | None, *, is_polled: bool = False) -> Write:
         prefix = self._prefix(key)
