@@ -26,6 +26,11 @@ def end(operation: CacheOperation, outcome: str, **facts: Any) -> None:
     tell(operation)
 
 
+def refuse(user: Any, why: str, **facts: Any) -> None:
+    """Write that somebody wanted to do what is not allowed."""
+    end(begin(user, **facts), CacheOperation.Outcome.REFUSED, error_class=why)
+
+
 def tell(operation: CacheOperation) -> None:
     """Write an entry in the admin's log, where the admin is installed and knows the person; and a line."""
     if operation.user_id is not None and apps.is_installed("django.contrib.admin"):

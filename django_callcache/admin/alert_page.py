@@ -15,7 +15,7 @@ from django_callcache import audit
 from django_callcache.admin.access import Power, is_read_only, may
 from django_callcache.admin.aliases import aliases_of
 from django_callcache.admin.forms import AlertForm
-from django_callcache.admin.frame import ALERTS, Pages, frame, refuse
+from django_callcache.admin.frame import ALERTS, Pages, frame, refuse, told
 from django_callcache.clearing import Outcome, Scope
 from django_callcache.conf import get_settings
 from django_callcache.models import CacheAlert, CacheOperation
@@ -39,11 +39,10 @@ class AlertPage(Pages):
         return self._page(request)
 
     def _handle(self, request: HttpRequest) -> HttpResponse:
-        if is_read_only():
-            return refuse(self.site, request, address=ALERTS, reason="read_only")
-        if not may(request.user, Power.MANAGE_ALERTS):
-            return refuse(self.site, request, address=ALERTS)
         form = AlertForm(request.POST)
+        if is_read_only() or not may(request.user, Power.MANAGE_ALERTS):
+            why = "read_only" if is_read_only() else "permission"
+            return self.turn_away(request, address=ALERTS, why=why, **_facts(request, form))
         if not form.is_valid():
             return self._page(request, form, status=400)
         active = CacheAlert.objects.active().filter(alias__in=_names(request))
@@ -82,6 +81,14 @@ class AlertPage(Pages):
             "form": form or AlertForm(),
         }
         return TemplateResponse(request, "django_callcache/admin/alerts.html", context, status=status)
+
+
+def _facts(request: HttpRequest, form: AlertForm) -> dict[str, str]:
+    """What was wanted, for the audit."""
+    alert = CacheAlert.objects.filter(pk=form.cleaned_data["alert"]).first() if form.is_valid() else None
+    target = {} if alert is None else {"alias": alert.alias, "pattern": alert.rule}
+    reason = told(request, "note", 500)
+    return {"kind": CacheOperation.Kind.ALERT, "scope": Scope.ALIAS, "reason": reason, **target}
 
 
 def _names(request: HttpRequest) -> set[str]:

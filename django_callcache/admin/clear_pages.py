@@ -29,7 +29,7 @@ from django_callcache.admin.clearing import (
     preview,
 )
 from django_callcache.admin.forms import ClearForm
-from django_callcache.admin.frame import CLEAR, CLEAR_KEYS, CLEARED, KEYS, Pages, frame, refuse
+from django_callcache.admin.frame import CLEAR, CLEAR_KEYS, CLEARED, KEYS, Pages, frame, refuse, told
 from django_callcache.admin.numbers import number
 from django_callcache.clearing import Outcome, Scope, Target
 from django_callcache.conf import get_settings
@@ -76,8 +76,10 @@ class ClearPages(Pages):
         if "token" in request.POST:
             return self._clear_now(request, _facts(request, Scope.KEYS), None)
         if is_read_only() or not may(request.user, Power.DELETE_KEYS):
-            reason = "permission" if not is_read_only() else "read_only"
-            return refuse(self.site, request, address=CLEAR, reason=reason)
+            why = "permission" if not is_read_only() else "read_only"
+            if request.method != "POST":
+                return refuse(self.site, request, address=CLEAR, reason=why)
+            return self.turn_away(request, address=CLEAR, why=why, **_facts(request, Scope.KEYS))
         target = _chosen_keys(request)
         if not target.keys:
             messages.warning(request, _("No key was chosen."))
@@ -88,7 +90,10 @@ class ClearPages(Pages):
     def cleared(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Report what came of an attempt, or how far it is; on POST stop it, or go on with it."""
         if not may(request.user, *CLEARING):
-            return refuse(self.site, request, address=CLEAR)
+            if request.method != "POST":
+                return refuse(self.site, request, address=CLEAR)
+            facts = _steering(request, pk, CacheOperation.objects.clearings().filter(pk=pk).first())
+            return self.turn_away(request, address=CLEAR, **facts)
         operation = get_object_or_404(CacheOperation, pk=pk, kind=Kind.CLEAR)
         found = [alias for alias in aliases_of(request.user) if alias.name == operation.alias]
         if not found:
@@ -111,15 +116,13 @@ class ClearPages(Pages):
 
     def _steer(self, request: HttpRequest, operation: CacheOperation, alias: Alias) -> HttpResponse:
         """Stop a clearing, or let the loop go on with it."""
-        if is_read_only():
-            return refuse(self.site, request, address=CLEAR, reason="read_only")
+        facts = _steering(request, operation.pk, operation)
         if not _may_steer(request.user, operation):
-            return refuse(self.site, request, address=CLEAR)
-        kind = Kind.STOP if request.POST.get("act") == "stop" else Kind.RESUME
-        same = {"alias": operation.alias, "scope": operation.scope, "pattern": operation.pattern}
-        act = audit.begin(request.user, kind=kind, reason=f"#{operation.pk}", **same)
+            why = "read_only" if is_read_only() else "permission"
+            return self.turn_away(request, address=CLEAR, why=why, **facts)
+        act = audit.begin(request.user, **facts)
         try:
-            done = _stop(operation) if kind == Kind.STOP else _resume(alias, operation)
+            done = _stop(operation) if act.kind == Kind.STOP else _resume(alias, operation)
         except FAULTS as error:
             audit.end(act, Outcome.FAILED, error_class=type(error).__name__, error=masked(error))
             messages.error(request, masked(error))
@@ -270,19 +273,24 @@ def _asks_for_more(form: ClearForm) -> bool:
 
 def _facts(request: HttpRequest, scope: str = "") -> dict[str, str]:
     """What a person asked for, as the audit holds it: possibly nonsense, never too long."""
-    asked = {
-        name: request.POST.get(name, "").replace("\0", "\ufffd")
-        for name in ("alias", "scope", "text", "reason")
-    }
-    if scope == Scope.KEYS:
-        asked |= {"scope": scope, "text": " ".join(_chosen_keys(request).keys)}
+    scope = scope or request.POST.get("scope", "")
+    keys = " ".join(_chosen_keys(request).keys)
     return {
         "kind": Kind.CLEAR,
-        "scope": asked["scope"] if asked["scope"] in Scope.values else Scope.PATTERN,
-        "alias": asked["alias"][:100],
-        "pattern": asked["text"][:PATTERN_LENGTH],
-        "reason": asked["reason"][:500],
+        "scope": scope if scope in Scope.values else Scope.PATTERN,
+        "alias": told(request, "alias", 100),
+        "pattern": keys[:PATTERN_LENGTH] if scope == Scope.KEYS else told(request, "text", PATTERN_LENGTH),
+        "reason": told(request, "reason", 500),
     }
+
+
+def _steering(request: HttpRequest, pk: int, operation: CacheOperation | None) -> dict[str, str]:
+    """What somebody wants with a clearing, as the audit holds it; there may be none of that number."""
+    kind = Kind.STOP if request.POST.get("act") == "stop" else Kind.RESUME
+    facts = {"kind": kind, "scope": Scope.PATTERN, "reason": f"#{pk}"}
+    if operation is not None:
+        facts |= {"alias": operation.alias, "scope": operation.scope, "pattern": operation.pattern}
+    return facts
 
 
 def _chosen_keys(request: HttpRequest) -> Target:

@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext
 from django.views.decorators.http import require_safe
 
+from django_callcache import audit
 from django_callcache.admin.access import CLEARING, Power, is_read_only, may
 from django_callcache.models import CacheOperation, CacheStat, Dashboard, SyncRun
 
@@ -62,6 +63,25 @@ class Pages:
         """
         view = require_safe(view) if only_shows else view
         return path(route, self.site.admin_view(view), name=address.removeprefix("admin:"))
+
+    def turn_away(
+        self, request: HttpRequest, *, address: str, why: str = "permission", **facts: Any
+    ) -> HttpResponse:
+        """Refuse what somebody wanted to do; the audit knows of it.
+
+        Args:
+            request: With what was wanted.
+            address: Name of the page's address, for its tab.
+            why: Name of the reason.
+            facts: For the audit.
+        """
+        audit.refuse(request.user, why, **facts)
+        return refuse(self.site, request, address=address, reason=why)
+
+
+def told(request: HttpRequest, name: str, length: int) -> str:
+    """Return what a form said, as the audit holds it: possibly nonsense, never too long."""
+    return request.POST.get(name, "").replace("\0", "\ufffd")[:length]
 
 
 class Tab(NamedTuple):

@@ -16,7 +16,7 @@ from django_callcache.admin import browsing, inspection
 from django_callcache.admin.access import Power, is_read_only, may
 from django_callcache.admin.aliases import Alias, aliases_of, chosen, is_denied
 from django_callcache.admin.forms import TtlForm
-from django_callcache.admin.frame import KEY, KEYS, Pages, frame, may_clear, refuse
+from django_callcache.admin.frame import KEY, KEYS, Pages, frame, may_clear, refuse, told
 from django_callcache.admin.hot_keys import hot_keys
 from django_callcache.clearing import Outcome, Scope
 from django_callcache.live import FAULTS, masked
@@ -53,25 +53,39 @@ class KeyPages(Pages):
     def key(self, request: HttpRequest) -> HttpResponse:
         """Show one key; on POST show its value, or change how long it lives."""
         if not may(request.user, Power.VIEW_KEYS):
-            return refuse(self.site, request, address=KEYS)
+            return self._refuse(request, "permission")
         asked = request.POST if request.method == "POST" else request.GET
         alias = chosen(aliases_of(request.user), asked.get("alias"))
         key = asked.get("key", "")
         if alias is None or not key:
             return HttpResponseRedirect(reverse(KEYS, current_app=self.site.name))
         if is_denied(key):
-            return refuse(self.site, request, address=KEYS, reason="denied")
+            return self._refuse(request, "denied")
         if request.method != "POST":
             return self._key_page(request, alias, key)
         power = Power.VIEW_VALUES if request.POST.get("act") == "show" else Power.CHANGE_TTL
         if power == Power.CHANGE_TTL and is_read_only():
-            return refuse(self.site, request, address=KEYS, reason="read_only")
+            return self._refuse(request, "read_only")
         if not may(request.user, power):
-            return refuse(self.site, request, address=KEYS)
+            return self._refuse(request, "permission")
         return (
             self._show(request, alias, key)
             if power == Power.VIEW_VALUES
             else self._retime(request, alias, key)
+        )
+
+    def _refuse(self, request: HttpRequest, why: str) -> HttpResponse:
+        """Refuse a look at a key; what was to be done leaves its trace too."""
+        if request.method != "POST":
+            return refuse(self.site, request, address=KEYS, reason=why)
+        return self.turn_away(
+            request,
+            address=KEYS,
+            why=why,
+            kind=Kind.VIEW if request.POST.get("act") == "show" else Kind.TTL,
+            scope=Scope.KEY,
+            alias=told(request, "alias", 100),
+            pattern=told(request, "key", PATTERN_LENGTH),
         )
 
     def _show(self, request: HttpRequest, alias: Alias, key: str) -> HttpResponse:

@@ -18,7 +18,7 @@ from django_callcache import audit
 from django_callcache.admin.access import Power, is_read_only, may
 from django_callcache.admin.aliases import Alias, aliases_of, chosen
 from django_callcache.admin.backlog import sync_charts
-from django_callcache.admin.frame import SYNC, Pages, frame, refuse
+from django_callcache.admin.frame import SYNC, Pages, frame, refuse, told
 from django_callcache.admin.histories import synced_key
 from django_callcache.admin.periods import ROUND, round_period
 from django_callcache.cache import CallCache
@@ -63,10 +63,18 @@ class SyncPage(Pages):
         return TemplateResponse(request, "django_callcache/admin/sync.html", context)
 
     def _decide(self, request: HttpRequest, alias: Alias | None) -> HttpResponse:
-        if is_read_only():
-            return refuse(self.site, request, address=SYNC, reason="read_only")
-        if not may(request.user, Power.RUN_SYNC):
-            return refuse(self.site, request, address=SYNC)
+        if is_read_only() or not may(request.user, Power.RUN_SYNC):
+            row = told(request, "id", 18)
+            return self.turn_away(
+                request,
+                address=SYNC,
+                why="read_only" if is_read_only() else "permission",
+                kind=CacheOperation.Kind.SYNC,
+                scope=Scope.ALIAS,
+                alias=told(request, "alias", 100),
+                pattern=f"#{row}" if row else "",
+                reason=told(request, "act", 500),
+            )
         act = ACTS.get(request.POST.get("act", ""))
         address = reverse(SYNC, current_app=self.site.name)
         if alias is None or act is None:

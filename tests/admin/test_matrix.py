@@ -328,6 +328,47 @@ class TestTrail:
         assert act(name).outcome != CacheOperation.Outcome.RUNNING
 
 
+class TestTrailOfRefusals:
+    @pytest.mark.parametrize(
+        ("name", "why"),
+        [
+            *((name, "permission") for name in ACTS),
+            *((name, "read_only") for name in ACTS if name != "show"),  # to look changes nothing
+        ],
+    )
+    def test_one_entry(self, client, boss, make_user, rows, settings, name, why):
+        """What somebody wanted and may not do leaves one entry too, with who and to what; asking, none."""
+        if why == "read_only":
+            settings.CALLCACHE = {"ADMIN": {"READ_ONLY": True}}
+        person = boss if why == "read_only" else make_user()
+        client.force_login(person)
+        place, data, pattern = ACTS[name]
+        data = {name: text for name, text in data.items() if name != "takes"}
+        before = set(CacheOperation.objects.values_list("pk", flat=True))
+        client.get(address_of(place), data)
+        assert set(CacheOperation.objects.values_list("pk", flat=True)) == before
+        assert client.post(address_of(place), data).status_code == 403
+        entry = LogEntry.objects.get()
+        (operation,) = CacheOperation.objects.exclude(pk__in=before)
+        assert (entry.user, entry.object_id) == (person, str(operation.pk))
+        assert (operation.username, operation.alias) == (person.username, "default")
+        assert operation.pattern == ("#1" if "id" in data else pattern)
+        assert (operation.outcome, operation.error_class) == (CacheOperation.Outcome.REFUSED, why)
+
+    @pytest.mark.parametrize("place", ["clear", "clear_keys", "cleared", "key", "sync", "alerts"])
+    def test_nonsense(self, client, make_user, db, place):
+        """What no form of ours sends leaves an entry as well, cut to what the audit holds."""
+        client.force_login(make_user())
+        nonsense = dict.fromkeys(
+            ("alias", "scope", "text", "key", "act", "id", "note", "alert"), "\0x" * 2000
+        )
+        assert client.post(address_of(place), nonsense).status_code == 403
+        operation = CacheOperation.objects.get()
+        assert operation.outcome == CacheOperation.Outcome.REFUSED
+        assert "\0" not in operation.alias + operation.pattern + operation.reason
+        assert operation.full_clean(exclude=("alias",)) is None
+
+
 class TestQueries:
     @pytest.mark.parametrize("name", [name for name in MATRIX if 200 in MATRIX[name].get.values()])
     def test_at_most_eight(self, client, boss, cache, rows, name):
