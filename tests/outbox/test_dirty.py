@@ -9,7 +9,11 @@ import redis
 from django_callcache.outbox.dirty import DirtyEntries, DirtyEntry
 from django_callcache.outbox.dirty_scripts import SIDE_GRACE_MS, TOMBSTONE_MS
 from django_callcache.redis_keys import RedisKeys
+from tests.cache.conftest import start_redis
+from tests.cache.waiting import wait_until
 from tests.outbox.recording import KEY, KEYS, record
+
+__all__ = ["start_redis"]
 
 BLOB = bytes(range(256)) + b"|1|2|" + b"\r\n\x00"
 HOUR = 3_600_000
@@ -218,6 +222,41 @@ class TestRecordWrite:
         finally:
             client.config_set("maxmemory", 0)
         assert _only(client, dirty).deleted
+
+    def test_full_disk(self, start_redis):
+        """A server that cannot save refuses every write without a trace, and takes them when it can again."""
+        server = start_redis(config={"save": "3600 1000000"})
+        with redis.Redis.from_url(server.url) as client:
+            dirty = DirtyEntries(client, KEYS)
+            record(client, "set", px=HOUR, blob=b"old")
+            before = claim_one(dirty)
+            traces = everything_in(client)
+            in_the_way = server.directory / "dump.rdb"
+            in_the_way.mkdir()
+            save(client, "err")
+            try:
+                for op, key in (("set", KEY), ("set", b"crm:1:new"), ("delete", KEY), ("touch", KEY)):
+                    with pytest.raises(redis.ResponseError, match="MISCONF"):
+                        record(client, op, key, px=2 * HOUR, blob=b"new")
+                assert everything_in(client) == traces
+                assert client.pttl(KEY) <= HOUR
+            finally:
+                in_the_way.rmdir()
+            save(client, "ok")
+            assert record(client, "set", blob=b"new") == 1
+            assert _only(client, dirty).version > before.version
+
+
+def save(client, outcome):
+    """Let a server write its snapshot; wait until it says how that went."""
+    client.bgsave()
+    wait_until(lambda: not client.info("persistence")["rdb_bgsave_in_progress"])
+    assert client.info("persistence")["rdb_last_bgsave_status"] == outcome
+
+
+def everything_in(client):
+    """What lies at every key."""
+    return {key: client.dump(key) for key in client.scan_iter()}
 
 
 def _only(client, dirty):
