@@ -17,7 +17,8 @@ import django
 from django.core.management import BaseCommand, load_command_class
 
 TARGET = Path(__file__).with_name("commands.md")
-COMMANDS = Path(__file__).resolve().parent.parent / "django_callcache/management/commands"
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = ROOT / "django_callcache/management/commands"
 HEAD = """<!-- Written by docs/generate_commands.py from the commands. Change their help. -->
 
 # Commands
@@ -33,6 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
     arguments = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
     django.setup()
     page = "\n".join([HEAD, *map(section, names())])

@@ -25,12 +25,13 @@ def used_buckets(client: redis.Redis, keys: RedisKeys) -> Sequence[OutboxNames]:
     if not keys.is_clustered or not isinstance(client, redis.RedisCluster):
         return keys.outboxes()
     cluster: Any = client
-    by_node: dict[Any, list[int]] = {}
+    by_node: dict[str, tuple[Any, list[int]]] = {}
     for slot in range(SLOTS):
-        by_node.setdefault(cluster.nodes_manager.get_node_from_slot(slot), []).append(slot)
+        node = cluster.nodes_manager.get_node_from_slot(slot)
+        by_node.setdefault(node.name, (node, []))[1].append(slot)
     return [
         keys.outbox_of_slot(slot)
-        for node, slots in by_node.items()
+        for node, slots in by_node.values()
         for at in range(0, len(slots), AT_ONCE)
         for slot in _used(cluster.get_redis_connection(node), keys, slots[at : at + AT_ONCE])
     ]

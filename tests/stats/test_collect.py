@@ -178,12 +178,12 @@ class TestCollect:
         assert row.hot_keys == [["a\ufffdb", 1]]
 
     def test_collect__queries_do_not_grow(self, buckets):
-        """Sixty prefixes take as many queries as two."""
+        """Thirty prefixes take as many queries as two."""
         for number in range(2):
             buckets.put(0, {"hits": 1}, prefix=f"p{number}:")
         with CaptureQueriesContext(connection) as few:
             collect(At(buckets, 1), "default")
-        for number in range(60):
+        for number in range(30):
             buckets.put(0, {"hits": 1}, prefix=f"p{number}:")
         with CaptureQueriesContext(connection) as many:
             collect(At(buckets, 1), "default")
