@@ -32,12 +32,15 @@ from testproject.demo.parts import demo_parts  # noqa: E402
 
 PAGES = "/admin/django_callcache/dashboard/"
 PICTURES = (
-    ("overview", "", "light", "en", 1340),
-    ("prefixes", "prefixes/", "light", "en", 900),
-    ("sync", "sync/", "dark", "es", 900),
-    ("clear", "clear/?alias=default&scope=prefix&text=contact:", "light", "en", 760),
+    ("prefixes", "prefixes/", "light", "en", 900, ".cc-heat-5"),
+    ("overview", "", "light", "en", 1340, ".cc-bar"),
+    ("sync", "sync/", "dark", "es", 900, "#cc-conflicts-title"),
+    ("clear", "clear/?alias=default&scope=prefix&text=contact:", "light", "en", 760, ".cc-consequences"),
 )
-"""Name, address, colour scheme, language and height of each."""
+"""Name, address, colour scheme, language and height of each, and what has to be on it."""
+
+TRIES = 60
+"""Looks, a second apart, for what a process reads some seconds after it began: the hours of the week."""
 
 COLOURS = 128
 """A picture of a page has few; a palette makes the file a third as large."""
@@ -68,14 +71,25 @@ def take_all(site: str, folder: Path) -> None:
     if program is None:
         sys.exit("Chromium is missing. Install it with: sudo apt-get install chromium")
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=program) as browser:
-        for name, address, scheme, language, height in PICTURES:
+        for name, address, scheme, language, height, needed in PICTURES:
             page = browser.new_page(
                 color_scheme=scheme, locale=language, viewport={"width": 1280, "height": height}
             )
             log_in(page, site)
             page.goto(f"{site}{PAGES}{address}")
+            wait_for(page, needed)
             write(page.screenshot(), folder / f"{name}.png")
             page.close()
+
+
+def wait_for(page: Page, needed: str) -> None:
+    """Load a page again until something is on it."""
+    for _ in range(TRIES):
+        if page.locator(needed).count():
+            return
+        page.wait_for_timeout(1000)
+        page.reload()
+    sys.exit(f"{page.url} has no {needed}.")
 
 
 def log_in(page: Page, site: str) -> None:

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from django_callcache.models import (
     CacheAlert,
+    CacheHour,
     CacheOperation,
     CacheStat,
     CompressionDictionary,
@@ -22,7 +23,10 @@ from django_callcache.models import (
     SyncRejection,
     SyncRun,
 )
+from django_callcache.outbox.stat_buckets import HOUR_DAYS, TTL_BANDS
 from django_callcache.replication.keeper import digest_of
+from django_callcache.stats.series import add_lists
+from django_callcache.ttl.profile import HOUR
 
 ALIAS = "default"
 NAME = PASSWORD = "operator"  # noqa: S105  # a sample's, on the loopback interface
@@ -40,16 +44,24 @@ SHARES = {"campaign:": (400, 0.62, 0.33), "contact:": (1200, 0.35, 0.48), "call:
 FAST, SLOW = 6, 9
 """Slots of latency: 64 us, where most calls are, and half a millisecond."""
 
+LIFETIMES = {3: 3, 5: 30, 6: 52, 8: 14, TTL_BANDS - 1: 1}
+"""Of a hundred writes, by the band of their time to live."""
+
+OUTAGE = datetime.timedelta(minutes=380)
+"""How long ago the remote store did not answer."""
+
 
 def fill(seed: int = 4) -> None:
     """Put people, rows and keys in place; what an earlier call left is replaced."""
     rng = random.Random(seed)  # noqa: S311  # of pictures, not of secrets
     now = timezone.now()
     _people()
-    for model in (CacheStat, SyncRun, SyncRejection, SyncConflict, CacheAlert, CacheOperation):
+    for model in (CacheStat, CacheHour, SyncRun, SyncRejection, SyncConflict, CacheAlert, CacheOperation):
         model.objects.filter(alias=ALIAS).delete()
     CompressionDictionary.objects.filter(alias=ALIAS).delete()
-    CacheStat.objects.bulk_create(_hours(rng, now), batch_size=500)
+    stats = CacheStat.objects.bulk_create(_hours(rng, now), batch_size=500)
+    CacheHour.objects.bulk_create(_wholes(stats, now))
+    _profile(stats)
     SyncRun.objects.bulk_create(_passes(rng, now))
     _keys(rng)
     _waiting(now)
@@ -84,7 +96,8 @@ def _hours(rng: random.Random, now: datetime.datetime) -> Iterator[CacheStat]:
                 alias=ALIAS, prefix=prefix, hour=hour, hits=hits, near_hits=near_hits,
                 misses=gets - near_hits - hits, sets=gets - near_hits - hits, deletes=gets // 200,
                 distinct_keys=gets // 4, hot_keys=[[f"{prefix}{n}", gets // (n + 6)] for n in range(1, 6)],
-                read_latency=_latency(hits, FAST), write_latency=_latency(gets - near_hits - hits, FAST + 1),
+                ttl_bands=_lifetimes(gets - near_hits - hits), read_latency=_latency(hits, FAST),
+                write_latency=_latency(gets - near_hits - hits, FAST + 1),
             )  # fmt: skip
 
 
@@ -96,11 +109,49 @@ def _latency(calls: int, fastest: int) -> list[int]:
     return slots
 
 
+def _lifetimes(writes: int) -> list[int]:
+    """Counts of all bands of times to live."""
+    return [writes * LIFETIMES.get(band, 0) // 100 for band in range(TTL_BANDS)]
+
+
+def _wholes(stats: list[CacheStat], now: datetime.datetime) -> Iterator[CacheHour]:
+    """The same hours for the cache as a whole, with what the loop would have seen."""
+    by_hour: dict[datetime.datetime, list[CacheStat]] = {}
+    for stat in stats:
+        by_hour.setdefault(stat.hour, []).append(stat)
+    for hour, rows in by_hour.items():
+        sets = sum(row.sets for row in rows)
+        is_outage = hour <= now - OUTAGE < hour + datetime.timedelta(hours=1)
+        yield CacheHour(
+            alias=ALIAS, hour=hour,
+            read_latency=add_lists((row.read_latency for row in rows), 24),
+            write_latency=add_lists((row.write_latency for row in rows), 24),
+            ttl_bands=add_lists((row.ttl_bands for row in rows), TTL_BANDS),
+            backlog=310 if is_outage else sets // 120, oldest_seconds=640.0 if is_outage else 4 + sets / 400,
+            keys=1_800 + sets // 3, used_memory=24_000_000 + sets * 900,
+        )  # fmt: skip
+
+
+def _profile(stats: list[CacheStat]) -> None:
+    """The gets of the past days in Redis, by which peak hours are told."""
+    cache = caches[ALIAS]
+    newest = max(stat.hour for stat in stats)
+    profile: dict[int, int] = {}
+    for stat in stats:
+        if newest - stat.hour < datetime.timedelta(days=HOUR_DAYS):
+            hour = int(stat.hour.timestamp()) // HOUR
+            profile[hour] = profile.get(hour, 0) + stat.hits + stat.near_hits + stat.misses
+    client, name = cache.redis_client(), cache.redis_keys.stat_hours()
+    client.hset(name, mapping=profile)
+    client.expire(name, HOUR_DAYS * 86400)
+
+
 def _passes(rng: random.Random, now: datetime.datetime) -> Iterator[SyncRun]:
     for back in range(1, 120):
-        failed = back == 38
+        ago = datetime.timedelta(minutes=10 * back)
+        failed = ago == OUTAGE
         yield SyncRun(
-            alias=ALIAS, started_at=now - datetime.timedelta(minutes=10 * back),
+            alias=ALIAS, started_at=now - ago,
             duration_seconds=rng.uniform(0.2, 0.9), outcome="failed" if failed else "ok",
             pushed=0 if failed else rng.randint(40, 400), pulled=rng.randint(0, 9), rejected=int(back == 5),
             backlog=310 if failed else 0, error_class="RemoteUnavailable" if failed else "",

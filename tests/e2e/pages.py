@@ -23,7 +23,7 @@ class Page(NamedTuple):
 PAGES = (
     Page("overview", "dashboard/", "#callcache .cc-drawing"),
     Page("overview-month", "dashboard/?period=30d", "#callcache .cc-drawing"),
-    Page("cache", "dashboard/cache/"),
+    Page("cache", "dashboard/cache/", "#callcache .cc-drawing"),
     Page("prefixes", "dashboard/prefixes/", ".cc-prefixes tbody tr"),
     Page("prefix", "dashboard/prefix/?alias=default&prefix=call:", "#callcache .cc-cell"),
     Page("keys", "dashboard/keys/", "#callcache tbody tr"),
