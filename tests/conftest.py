@@ -2,7 +2,8 @@
 
 ``REDIS_URL`` given from outside is respected; only keys of the configured caches are deleted there.
 A part that cannot be had skips the tests that need it, with the command that installs it;
-with ``CALLCACHE_REQUIRE_PARTS=1`` it fails them.
+with ``CALLCACHE_REQUIRE_PARTS=1`` it fails them. ``CALLCACHE_TEST_MINIMAL_USER=1`` lets the caches
+reach the private Redis as the user of `tests.minimal_user`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from django_callcache.cache.runtime import runtimes
 from testproject.parts.missing import PartMissing
 from testproject.parts.postgres_server import PostgresServer
 from testproject.parts.redis_server import RedisServer
+from tests import minimal_user
 
 REQUIRE_PARTS = os.environ.get("CALLCACHE_REQUIRE_PARTS") == "1"
 parts = ExitStack()
@@ -37,7 +39,12 @@ if private_redis:
     except PartMissing as missing:
         missing_redis = str(missing)
         url = "redis://127.0.0.1:1/0"
+    admin_url = url
+    if minimal_user.IS_WANTED and not missing_redis:
+        url = minimal_user.create(admin_url)
     os.environ["REDIS_URL"] = os.environ["CALLCACHE_PRIVATE_REDIS"] = url
+else:
+    admin_url = os.environ["REDIS_URL"]
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
 if private_redis:
     # A worker of pytest-xdist has read its settings by now, with the controller's address.
@@ -59,9 +66,19 @@ def pytest_unconfigure():
     parts.close()
 
 
+def pytest_collection_modifyitems(items):
+    """Leave out what the minimal user may not do, where the suite runs as that user."""
+    if minimal_user.IS_WANTED:
+        for item in items:
+            for mark in item.iter_markers("needs_rights"):
+                reason, case = mark.args[0], mark.kwargs.get("case", "")
+                if case in item.name:
+                    item.add_marker(pytest.mark.skip(reason=f"needs rights: {reason}"))
+
+
 @pytest.fixture(scope="session")
 def redis_url():
-    """Address of a real Redis."""
+    """Address of a real Redis, as caches take it."""
     if missing_redis:
         require(missing_redis)
     return os.environ["REDIS_URL"]
@@ -69,8 +86,8 @@ def redis_url():
 
 @pytest.fixture(scope="session")
 def session_redis(redis_url):
-    """One redis-py client for the whole session."""
-    with redis.Redis.from_url(redis_url) as client:
+    """One redis-py client for the whole session, of the administrator."""
+    with redis.Redis.from_url(admin_url) as client:
         yield client
 
 
@@ -100,12 +117,16 @@ def _empty_redis():
     """Each test finds Redis empty, and no copy in this process of what was there."""
     yield
     if not missing_redis:
-        with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        with redis.Redis.from_url(admin_url) as client:
             empty(client)
+            refused = minimal_user.IS_WANTED and minimal_user.refusals(client, minimal_user.NAME)
+            if refused:
+                client.acl_log_reset()
         # The word of the server's that everything is gone may come after the next test has begun.
         for runtime in runtimes():
             if runtime.near is not None:
                 runtime.near.empty()
+        assert not refused, f"the minimal user was refused {refused}"
 
 
 def empty(client):

@@ -44,7 +44,7 @@ def loader_of(cache, key, seconds):
     client = cache.redis_client()
 
     def load():
-        number = client.incr(f"calls:{key}")
+        number = client.incr(f"t:calls:{key}")
         time.sleep(seconds)
         return {"n": number}
 
@@ -82,7 +82,7 @@ def mixed(cache, key, threads, tasks, seconds):
 def hang(cache, key):
     """Compute without end."""
     client = cache.redis_client()
-    client.incr(f"calls:{key}")
+    client.incr(f"t:calls:{key}")
     cache.get_or_set(key, lambda: time.sleep(3600))
 
 
@@ -96,13 +96,13 @@ def race(cache, key, readers, until_round):
     stale = []
 
     def load():
-        found = int(client.get(f"source:{key}"))
+        found = int(client.get(f"t:source:{key}"))
         time.sleep(0.004)
         return found
 
     def read():
         while True:
-            acknowledged = int(client.get(f"acknowledged:{key}"))
+            acknowledged = int(client.get(f"t:acknowledged:{key}"))
             found = cache.get_or_set(key, load)
             if found < acknowledged:
                 stale.append([found, acknowledged])

@@ -30,7 +30,7 @@ class Reader:
 
     def load(self):
         """Read the source, and be slow in coming back with it."""
-        number = int(self._client.get("source"))
+        number = int(self._client.get("t:source"))
         time.sleep(random.uniform(0, 0.02))
         return {"n": number}
 

@@ -115,6 +115,7 @@ class TestProperties:
         assert (decision.policy, decision.ttl_seconds) == ("peak-hour", 120)
         assert decision.reason
 
+    @pytest.mark.needs_rights("keys of another form")
     def test_key_func__for_one_object(self, make_cache, redis_client):
         """A key function that is assigned holds for that object."""
         cache = make_cache()

@@ -238,6 +238,7 @@ class TestWhatIsNear:
             "alias=default near=off: keys that KEY_FUNCTION makes cannot be mapped back"
         ]
 
+    @pytest.mark.needs_rights("prefixes that stand in no rule")
     @pytest.mark.parametrize("prefix", ["", "a*b", "[x]", "a?\\", "ü:1:"])
     def test_near__key_prefix(self, make_near, redis_client, prefix):
         """A KEY_PREFIX is a text, whatever its characters mean in a pattern."""
@@ -292,6 +293,7 @@ WRITES = {
 
 
 class TestOwnWrites:
+    @pytest.mark.needs_rights("FLUSHDB", case="flush_db")
     @pytest.mark.parametrize("name", WRITES)
     @pytest.mark.parametrize("is_synced", [False, True], ids=["plain", "synced"])
     async def test_get__own_write(self, face_of, make_near, name, is_synced):

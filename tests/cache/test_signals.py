@@ -129,6 +129,7 @@ class TestWrites:
         await face.touch("e", -1)
         assert heard == [of_key("deleted", key) for key in "abcde"]
 
+    @pytest.mark.needs_rights("FLUSHDB")
     async def test_invalidated__each_kind(self, face, heard):
         """Entries that are dropped together are told of together."""
         await face.set_many({"a1": 1, "a2": 2}, tags=["red"])

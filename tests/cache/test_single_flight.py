@@ -79,7 +79,7 @@ def misses(cache):
 
 
 def calls(redis_client, key):
-    return int(redis_client.get(f"calls:{key}") or 0)
+    return int(redis_client.get(f"t:calls:{key}") or 0)
 
 
 class TestOneCall:
@@ -304,7 +304,7 @@ class TestRace:
     def test_threads_and_processes(self, cache, redis_client, start):
         """Forty rounds: no read that begins after an acknowledged deletion finds what was there before."""
         rounds = 40
-        redis_client.mset({"source:r": 0, "acknowledged:r": 0})
+        redis_client.mset({"t:source:r": 0, "t:acknowledged:r": 0})
         processes = start(2)
         for each in processes:
             each.tell("race", "r", 8, rounds)
@@ -312,9 +312,9 @@ class TestRace:
             own = pool.submit(race, cache, "r", 8, rounds)
             for number in range(1, rounds + 1):
                 time.sleep(0.006)
-                redis_client.set("source:r", number)
+                redis_client.set("t:source:r", number)
                 cache.delete("r")
-                redis_client.set("acknowledged:r", number)
+                redis_client.set("t:acknowledged:r", number)
             assert own.result(60) == []
         for each in processes:
             assert each.hear() == []

@@ -47,13 +47,13 @@ def start(redis_url):
 class TestProcesses:
     def drop(self, start, cache, client, rounds):
         """Let processes read while the source changes and its tag is dropped, again and again."""
-        client.set("source", 0)
+        client.set("t:source", 0)
         processes = [start(4) for _ in range(2)]
         for process in processes:
             assert process.stdout.readline() == "ready\n"
         dropped_at = {}
         for number in range(1, rounds + 1):
-            client.set("source", number)
+            client.set("t:source", number)
             cache.delete_tags("red")
             dropped_at[number] = time.monotonic_ns()
             time.sleep(random.uniform(0, 0.04))

@@ -9,11 +9,11 @@ import redis
 from django.core.management import CommandError, call_command
 from redis.exceptions import NoPermissionError
 
-from django_callcache.acl import rules_of
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.rotation import rotate
 from tests.cache.test_faults import DEGRADED
 from tests.cache.waiting import wait_until
+from tests.minimal_user import PASSWORD, define, refusals
 
 NOT_FOR_IT = {"flush_db"}
 """Deletes other people's keys."""
@@ -28,29 +28,13 @@ def server(start_redis):
 @pytest.fixture
 def admin(server):
     with redis.Redis.from_url(server.url) as client:
-        version = tuple(map(int, client.info("server")["redis_version"].split(".")[:2]))
-        rules = rules_of(["t"], version=version)
-        client.execute_command("ACL", "SETUSER", "app", "on", ">pw", "resetkeys", "resetchannels", *rules)
-        client.execute_command("ACL", "LOG", "RESET")
+        define(client, "app", ["t"])
         yield client
 
 
 @pytest.fixture
 def location(server):
-    return server.url.replace("//", "//app:pw@")
-
-
-def refusals(admin):
-    """What the user was refused, bar what clients ask for of their own accord and do without.
-
-    Redis 6 does not tell of CLIENT which subcommand it refused.
-    """
-    dispensable = ("setinfo", "maint_notifications")
-    return [
-        (entry["reason"], entry["object"])
-        for entry in admin.acl_log()
-        if entry["object"] != "client" and not any(word in entry["object"] for word in dispensable)
-    ]
+    return server.url.replace("//", f"//app:{PASSWORD}@")
 
 
 class TestMinimalUser:
@@ -72,7 +56,7 @@ class TestMinimalUser:
                 else:
                     await face.set(key, 1)
             await getattr(face, method)(*arguments)
-        assert refusals(admin) == []
+        assert refusals(admin, "app") == []
 
     async def test_behind_the_calls__allowed(self, face_of, make_cache, admin, location):
         """So does what goes on behind the calls: near copies, counts, outbox, locks, rotation."""
@@ -90,7 +74,7 @@ class TestMinimalUser:
         with cache.lock("job", timeout=10) as lock:
             lock.extend(5)
         assert rotate(cache).unreadable == 0
-        assert refusals(admin) == []
+        assert refusals(admin, "app") == []
 
     def test_others__refused(self, admin, location):
         """Keys of others, administration and code of others are refused."""

@@ -54,6 +54,7 @@ def run_out(cache, key="c:1"):
 
 
 class TestNoStaleFill:
+    @pytest.mark.needs_rights("FLUSHDB", case="flush_db")
     @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
     @pytest.mark.parametrize("options", [{}, SYNCED], ids=["plain", "synced"])
     async def test_get_or_set__written_meanwhile(self, face_of, make_cache, options, write):
@@ -158,6 +159,7 @@ class TestForce:
         assert await face.get_or_set("b", lambda: 2, force=True) == 2
         assert await face.get("b") == 2
 
+    @pytest.mark.needs_rights("FLUSHDB", case="flush_db")
     @pytest.mark.parametrize("name", [name for name in WRITES if "add" not in name])
     @pytest.mark.parametrize("options", [{}, SYNCED], ids=["plain", "synced"])
     async def test_force__written_meanwhile(self, face_of, make_cache, options, name):
@@ -221,6 +223,7 @@ class TestGetForFill:
         await face.set("a", None)
         assert await face.get_for_fill("a", "nothing") == (None, None)
 
+    @pytest.mark.needs_rights("FLUSHDB", case="flush_db")
     @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
     async def test_fill__written_meanwhile(self, face_of, make_cache, write):
         """A token is void once its key was written, by whatever call."""
@@ -336,14 +339,13 @@ class TestGrace:
         assert cache.get("c:1") == "new"
 
     @pytest.mark.parametrize("options", [{}, {"sync": "lww"}], ids=["plain", "synced"])
-    @pytest.mark.parametrize(
-        "write", [write for name, write in WRITES.items() if not name.startswith(("add", "incr"))]
-    )
-    async def test_written__no_stale_copy(self, face_of, make_cache, options, write):
+    @pytest.mark.needs_rights("FLUSHDB", case="flush_db")
+    @pytest.mark.parametrize("name", [name for name in WRITES if not name.startswith(("add", "incr"))])
+    async def test_written__no_stale_copy(self, face_of, make_cache, options, name):
         """What was deleted or written since is never served stale."""
         cache = make_cache(RULES={"c:": {"grace": 60, **options}})
         cache.get_or_set("c:1", lambda: "old", 600)
-        write(cache)
+        WRITES[name](cache)
         cache.redis_client().delete("t:1:c:1")  # as if it had expired
         with pytest.raises(LookupError):
             await face_of(cache).get_or_set("c:1", fail)

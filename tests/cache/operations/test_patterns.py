@@ -40,6 +40,7 @@ def _no_key_warnings():
 
 
 class TestHostileNames:
+    @pytest.mark.needs_rights("prefixes that stand in no rule")
     @pytest.mark.parametrize("prefix", PREFIXES)
     async def test_listing__all_of_its_own(self, face_of, make_cache, redis_client, prefix):
         """Every key of the alias is listed as its writer spelt it, and none of anybody else's."""
@@ -54,6 +55,7 @@ class TestHostileNames:
         assert await face.keys(version=2) == ["of another version"]
         assert redis_client.exists(*others) == len(others)
 
+    @pytest.mark.needs_rights("prefixes that stand in no rule")
     @pytest.mark.parametrize("prefix", PREFIXES)
     async def test_clear__all_of_its_own(self, face_of, make_cache, redis_client, prefix):
         """Clear takes every value of the alias, whatever its version, and nothing else."""
@@ -65,6 +67,7 @@ class TestHostileNames:
         assert await face.clear() is True
         assert set(redis_client.keys()) == set(others)
 
+    @pytest.mark.needs_rights("prefixes that stand in no rule")
     @pytest.mark.parametrize("prefix", PREFIXES)
     async def test_delete_pattern__all_of_its_own(self, face_of, make_cache, redis_client, prefix):
         """A pattern deletes its matches of the alias, counts them, and reaches nothing else."""
@@ -138,6 +141,7 @@ class TestKeys:
             with pytest.raises(InvalidCacheKey):
                 await call("\ud800*")
 
+    @pytest.mark.needs_rights("keys of another form")
     async def test_keys__key_function(self, face_of, make_cache):
         """With a ``KEY_FUNCTION`` of the project's own, its inverse gives the keys back."""
         face = face_of(
@@ -231,6 +235,7 @@ class TestIterKeys:
         assert all(cache.get(key) == 1 for key in cache.iter_keys("*", itersize=10))
 
 
+@pytest.mark.needs_rights("FLUSHDB")
 class TestFlushDb:
     async def test_flush_db__everything(self, face, redis_client):
         """Only this empties the whole database."""
@@ -253,6 +258,7 @@ def hostile_names(random, number, stem):
     return sorted(names)
 
 
+@pytest.mark.needs_rights("prefixes that stand in no rule")
 class TestTenThousandHostileNames:
     STEMS = ("camp[a-z]*:", "camp", "c\\", "[", "*", "a?b\\*:", "^[", "ca\\[mp", "]", "\\\\")
 
