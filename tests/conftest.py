@@ -43,6 +43,8 @@ if private_redis:
     if minimal_user.IS_WANTED and not missing_redis:
         url = minimal_user.create(admin_url)
     os.environ["REDIS_URL"] = os.environ["CALLCACHE_PRIVATE_REDIS"] = url
+elif minimal_user.IS_WANTED:
+    raise pytest.UsageError("CALLCACHE_TEST_MINIMAL_USER makes a user in a private Redis: leave REDIS_URL out")
 else:
     admin_url = os.environ["REDIS_URL"]
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
