@@ -44,7 +44,9 @@ if private_redis:
         url = minimal_user.create(admin_url)
     os.environ["REDIS_URL"] = os.environ["CALLCACHE_PRIVATE_REDIS"] = url
 elif minimal_user.IS_WANTED:
-    raise pytest.UsageError("CALLCACHE_TEST_MINIMAL_USER makes a user in a private Redis: leave REDIS_URL out")
+    raise pytest.UsageError(
+        "CALLCACHE_TEST_MINIMAL_USER makes a user in a private Redis: leave REDIS_URL out"
+    )
 else:
     admin_url = os.environ["REDIS_URL"]
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
