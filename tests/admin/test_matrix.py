@@ -369,6 +369,20 @@ class TestTrailOfRefusals:
         assert operation.full_clean(exclude=("alias",)) is None
 
 
+class TestLargeNumbers:
+    @pytest.mark.parametrize("language", ["en", "es"])
+    def test_forms(self, client, boss, rows, settings, language):
+        """Forms name rows by plain digits, however the site groups the numbers that people read."""
+        settings.USE_THOUSAND_SEPARATOR = True
+        settings.LANGUAGE_CODE = language
+        for model in (SyncConflict, SyncRejection, CacheAlert):
+            model.objects.update(id=1234567)
+        client.force_login(boss)
+        for place, fields in (("sync", 2), ("alerts", 1)):
+            html = client.get(address_of(place)).content.decode()
+            assert html.count('value="1234567"') >= fields
+
+
 class TestQueries:
     @pytest.mark.parametrize("name", [name for name in MATRIX if 200 in MATRIX[name].get.values()])
     def test_at_most_eight(self, client, boss, cache, rows, name):
