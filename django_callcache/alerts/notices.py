@@ -38,7 +38,7 @@ class Notice:
             lines.append(f"Value {self.value:.4g}, threshold {self.threshold:.4g}.")
         if self.flaps:
             lines.append(f"It came and went {self.flaps} times before.")
-        lines.append(f"What to do: docs/alerts.md, section {self.alert}.")
+        lines.append(f"What to do: docs/operating.md, section {self.alert}.")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:

@@ -63,7 +63,8 @@ class TestNames:
         """Each alert has a section that says what to do."""
         rules = get_settings().alerts.rules
         assert len(rules) >= 16
-        assert [rule.name for rule in rules if f"### {rule.name}\n" not in page("alerts")] == []
+        assert [rule.name for rule in rules if f"### {rule.name}\n" not in page("operating")] == []
+        assert "### loop-dead\n" in page("operating")
 
     def test_extras__all_there(self):
         """Each extra of the package is told what for."""

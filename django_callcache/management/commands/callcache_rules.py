@@ -32,7 +32,7 @@ class Command(BaseCommand):
             "--output", type=Path, metavar="FILE", help="Write to a file instead of the standard output."
         )
         parser.add_argument(
-            "--runbook", default="docs/alerts.md", metavar="URL",
+            "--runbook", default="docs/operating.md", metavar="URL",
             help="Address of the runbook that the alerts name (default: %(default)s).",
         )  # fmt: skip
 
