@@ -85,8 +85,10 @@ HEAD = """# Benchmarks
 
 <!-- Written by `python -m benchmarks.peers --markdown docs/benchmarks.md`; changes by hand are lost. -->
 
-    python -m pip install --group benchmark
-    python -m benchmarks.peers --markdown docs/benchmarks.md
+```bash
+python -m pip install --group benchmark
+python -m benchmarks.peers --markdown docs/benchmarks.md
+```
 
 All caches ran in turn, block by block, against one Redis, in one process. A ratio is the median of
 pairs of blocks that ran side by side, with its quartiles; below 1 is faster. Where client and server

@@ -47,7 +47,7 @@ def define(admin, name, prefixes):
     """Give a user the rules for these prefixes, and nothing else."""
     version = tuple(map(int, admin.info("server")["redis_version"].split(".")[:2]))
     rules = rules_of(prefixes, version=version)
-    admin.execute_command("ACL", "SETUSER", name, "reset", "on", f">{PASSWORD}", *rules)
+    admin.execute_command("ACL", "SETUSER", name, "reset", "resetchannels", "on", f">{PASSWORD}", *rules)
     admin.execute_command("ACL", "LOG", "RESET")
 
 
