@@ -24,6 +24,8 @@ DESKS = 4
 CALLS_BETWEEN_LOOKS = 20
 """A supervisor looks after so many calls."""
 PROBLEMS_KEPT = 5
+IDLE_SECONDS = 1.0
+"""A connection that was idle for so long is not used again: Gunicorn closes it after two seconds."""
 
 Record = dict[str, Any]
 
@@ -154,6 +156,7 @@ class _Desk:
 
     def __init__(self, port: int, tally: Tally) -> None:
         self._connection = HTTPConnection(LOOPBACK, port, timeout=30)
+        self._used_at = 0.0
         self._tally = tally
 
     def make(self, call: BankCall) -> None:
@@ -200,9 +203,12 @@ class _Desk:
 
     def _exchange(self, method: str, path: str, body: Record | None, expected: int) -> Any:
         content = None if body is None else json.dumps(body)
+        if time.monotonic() - self._used_at > IDLE_SECONDS:
+            self.close()
         self._connection.request(method, path, content, {"Content-Type": "application/json"})
         response = self._connection.getresponse()
         text = response.read()
+        self._used_at = time.monotonic()
         if response.status != expected:
             raise WrongAnswer(f"status {response.status}: {text[:200]!r}")
         return json.loads(text)

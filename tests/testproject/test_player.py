@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +13,7 @@ from testproject.crm.bank_calls import read_calls
 from testproject.crm.loading import load_calls
 from testproject.crm.models import Call, Campaign
 from testproject.crm.records import call_record, campaign_record
+from testproject.demo import player as players
 from testproject.demo.player import Player, Tally
 
 
@@ -23,6 +26,37 @@ def port(transactional_db, redis_url, live_server):
 def player(port, **options):
     """A player with one desk: the in-memory database of tests has one connection for all threads."""
     return Player(port, desks=1, **options)
+
+
+class Impatient(BaseHTTPRequestHandler):
+    """Answers, and closes a connection that is idle for a moment without a word."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 0.1
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_): ...
+
+
+class TestIdle:
+    def test_get__connection_closed_meanwhile(self, monkeypatch):
+        """A connection that the site has closed for its idleness is opened anew."""
+        monkeypatch.setattr(players, "IDLE_SECONDS", 0.05)
+        tally = Tally()
+        with ThreadingHTTPServer(("127.0.0.1", 0), Impatient) as server:
+            threading.Thread(target=server.serve_forever).start()
+            desk = players._Desk(server.server_port, tally)
+            desk.get("/")
+            time.sleep(0.5)
+            desk.get("/")
+            desk.close()
+            server.shutdown()
+        assert (tally.requests, tally.errors) == (2, 0)
 
 
 class TestPlay:
