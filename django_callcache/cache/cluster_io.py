@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any
 
 from redis import exceptions as redis_errors
 
@@ -38,16 +38,6 @@ AT_ONCE = 3
 
 _REDIRECTION = redis_errors.AskError | redis_errors.TryAgainError
 """MOVED is a kind of ASK to redis-py."""
-
-
-class NodeIo(Protocol):
-    """Round trips to one node."""
-
-    async def ask(self, command: bytes, started: int, *, reads: bool = False) -> Any: ...
-
-    async def ask_many(
-        self, commands: Sequence[bytes], started: int, *, reads: bool = False
-    ) -> list[Any]: ...
 
 
 class ClusterIo:

@@ -59,11 +59,6 @@ class Totals:
         return self.found / self.gets if self.gets else None
 
     @property
-    def stale_ratio(self) -> float | None:
-        """Measured share of stale hits; None where none was checked."""
-        return self.stale / self.checked if self.checked else None
-
-    @property
     def near_share(self) -> float | None:
         """Share of the hits that needed no round trip; None where nothing was hit."""
         return self.near_hits / self.found if self.found else None
