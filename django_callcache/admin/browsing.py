@@ -6,11 +6,13 @@ can be continued where it stopped.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import redis
 from redis.exceptions import ResponseError
 
 from django_callcache.admin.aliases import is_denied
@@ -62,6 +64,33 @@ class Found:
     seconds: float
     refused: tuple[str, ...]
     """Commands that the server does not let us use, and whose columns are empty therefore."""
+    is_spent: bool = False
+    """Whether it ended before the page was full, since a look may cost no more."""
+    nodes: int = 1
+    """Servers that hold the keys between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """Names of the keys that one look has found, and nothing else of them."""
+
+    keys: tuple[str, ...]
+    """As callers write them."""
+    redis_keys: tuple[str, ...]
+    """As Redis holds them, in the same order; bytes that are no text are escaped."""
+    hidden: int
+    """Keys that match and are kept from pages."""
+    cursor: int
+    """Where to go on; 0 at the end."""
+    looked_at: int
+    """Keys of the database that were looked at, roughly."""
+    total: int
+    """Keys in the database."""
+
+
+def nodes_of(client: redis.Redis) -> int:
+    """Return between how many servers the keys lie."""
+    return len(client.get_primaries()) if isinstance(client, redis.RedisCluster) else 1
 
 
 def names_of(cache: CallCache) -> ValueKeys:
@@ -72,6 +101,17 @@ def names_of(cache: CallCache) -> ValueKeys:
 def glob_of(search: str) -> str:
     """Return the pattern that a search means: what has no wildcard is looked for anywhere in a key."""
     return search if any(sign in search for sign in "*?[") else f"*{escape_glob(search)}*"
+
+
+def text_of(asked: Mapping[str, str]) -> str:
+    """Return the search of an address."""
+    return asked.get("q", "")[:LONGEST_SEARCH].replace("\0", "")
+
+
+def cursor_of(asked: Mapping[str, str]) -> int:
+    """Return where the search of an address goes on; 0 where it begins."""
+    cursor = asked.get("cursor", "")
+    return int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) < 21 else 0
 
 
 def look_up(cache: CallCache, key: str) -> KeyLine | None:
@@ -103,20 +143,63 @@ def search(
     names = names_of(cache)
     # A page that fills quickly comes from a small step, so that it is not much longer than a page.
     scan = Scan(cache.redis_client(), names.pattern(pattern), cursor=cursor, first=PAGE, clock=clock)
+    found, hidden = _matching(cache, scan, PAGE)
+    lines, refused = _described(cache, found)
+    return Found(
+        tuple(lines),
+        hidden,
+        scan.cursor,
+        scan.looked_at,
+        scan.total,
+        scan.seconds,
+        refused,
+        bool(scan.cursor) and len(found) < PAGE,
+        nodes_of(cache.redis_client()),
+    )
+
+
+def walk(
+    cache: CallCache, pattern: str, cursor: int = 0, *, clock: Callable[[], float] = time.monotonic
+) -> Walked:
+    """Name the keys that match, as many as one look may cost, from where an earlier one stopped.
+
+    Args:
+        cache: Whose keys.
+        pattern: Over keys as callers write them.
+        cursor: Of the look before; 0 for the first.
+        clock: Seconds, monotonic.
+
+    Raises:
+        redis.exceptions.RedisError: Redis does not answer.
+    """
+    names = names_of(cache)
+    scan = Scan(cache.redis_client(), names.pattern(pattern), cursor=cursor, clock=clock)
+    found, hidden = _matching(cache, scan)
+    return Walked(
+        tuple(names.caller_key(redis_key) for redis_key in found),
+        tuple(redis_key.decode(errors="backslashreplace") for redis_key in found),
+        hidden,
+        scan.cursor,
+        scan.looked_at,
+        scan.total,
+    )
+
+
+def _matching(cache: CallCache, scan: Scan, enough: float = math.inf) -> tuple[list[bytes], int]:
+    """Return the keys that a walk finds until there are enough, and how many are kept from pages."""
+    names = names_of(cache)
     found: dict[bytes, None] = {}
-    hidden = 0
+    hidden: set[bytes] = set()
     for page in scan.pages():
         for redis_key in page:
-            if redis_key in found or cache.redis_keys.is_internal(redis_key):
-                continue
-            if is_denied(names.caller_key(redis_key)):
-                hidden += 1
-            else:
-                found[redis_key] = None
-        if len(found) >= PAGE:
+            if not cache.redis_keys.is_internal(redis_key):
+                if is_denied(names.caller_key(redis_key)):
+                    hidden.add(redis_key)
+                else:
+                    found[redis_key] = None
+        if len(found) >= enough:
             break
-    lines, refused = _described(cache, list(found))
-    return Found(tuple(lines), hidden, scan.cursor, scan.looked_at, scan.total, scan.seconds, refused)
+    return list(found), len(hidden)
 
 
 def _described(cache: CallCache, redis_keys: Sequence[bytes]) -> tuple[list[KeyLine], tuple[str, ...]]:

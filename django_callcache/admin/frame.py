@@ -10,6 +10,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.admin.sites import AdminSite
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
@@ -31,6 +32,8 @@ PREFIXES = "admin:django_callcache_prefixes"
 PREFIX = "admin:django_callcache_prefix"
 KEYS = "admin:django_callcache_keys"
 KEY = "admin:django_callcache_key"
+KEYS_DATA = "admin:django_callcache_keys_data"
+DATA = "admin:django_callcache_data"
 SYNC = "admin:django_callcache_sync"
 ALERTS = "admin:django_callcache_alerts"
 SERVER = "admin:django_callcache_server"
@@ -51,7 +54,7 @@ class Pages:
         raise NotImplementedError
 
     def page(
-        self, route: str, view: Callable[..., HttpResponse], address: str, *, only_shows: bool = False
+        self, route: str, view: Callable[..., HttpResponseBase], address: str, *, only_shows: bool = False
     ) -> URLPattern:
         """Route to one of them through the site's login.
 

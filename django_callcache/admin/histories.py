@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -20,6 +19,8 @@ from django_callcache.admin.aliases import aliases_of, is_denied
 from django_callcache.admin.filters import AliasFilter, PeriodFilter, PrefixFilter
 from django_callcache.admin.frame import may_audit
 from django_callcache.admin.numbers import duration, number, percent
+from django_callcache.admin.sheet_pages import PASSES
+from django_callcache.admin.sheets import Sheet
 from django_callcache.conf import get_settings
 from django_callcache.models import (
     CacheAlert,
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 else:  # generic in the stubs only
     _ModelAdmin = admin.ModelAdmin
 
-CSV_COLUMNS = ("alias", "prefix", "hour", *CacheStat.COUNTERS, "distinct_keys")
-
 
 class ReadOnly(_ModelAdmin):
     """A list that is looked at by people with a permission of ours, in the caches they may see."""
@@ -46,6 +45,16 @@ class ReadOnly(_ModelAdmin):
     show_full_result_count = False
     list_max_show_all = 200
     list_per_page = 50
+    actions: Sequence[str] = ("download",)
+    columns: tuple[str, ...] = ()
+    """Of the file that its rows leave as: names of fields."""
+
+    @admin.action(description=_("Download as CSV"), permissions=["view"])
+    def download(self, request: HttpRequest, rows: QuerySet[Any]) -> StreamingHttpResponse:
+        """Send the chosen rows as numbers, not as the language writes them."""
+        shown = map(_shown, rows.values(*self.columns).iterator())
+        cells = ([row[name] for name in self.columns] for row in shown)
+        return Sheet(self.opts.model_name or "rows", self.columns, cells).response("csv")
 
     def may_view(self, user: Any) -> bool:
         """Tell whether a user may see the list."""
@@ -94,7 +103,7 @@ class CacheStatAdmin(ReadOnly):
     list_display_links = ("hour_text",)
     list_filter = (PeriodFilter, AliasFilter, PrefixFilter)
     ordering = ("-hour", "alias", "prefix")
-    actions = ("download",)
+    columns = ("alias", "prefix", "hour", *CacheStat.COUNTERS, "distinct_keys")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         counts = ("alias", "prefix_text", "hour", "gets", "hit_ratio", *CacheStat.COUNTERS, "distinct_keys")
@@ -135,13 +144,6 @@ class CacheStatAdmin(ReadOnly):
             or "\N{EN DASH}"
         )
 
-    @admin.action(description=_("Download as CSV"), permissions=["view"])
-    def download(self, request: HttpRequest, rows: QuerySet[CacheStat]) -> StreamingHttpResponse:
-        """Send the chosen rows as numbers, not as the language writes them."""
-        response = StreamingHttpResponse(csv_lines(rows), content_type="text/csv; charset=utf-8")
-        response["Content-Disposition"] = 'attachment; filename="cache-statistics.csv"'
-        return response
-
 
 class SyncRunAdmin(ReadOnly):
     """Reports of sync passes."""
@@ -160,8 +162,9 @@ class SyncRunAdmin(ReadOnly):
         "backlog",
         "error_class",
     )
-    list_filter = ("alias", "outcome", "error_class")
+    list_filter = (AliasFilter, "outcome", "error_class")
     ordering = ("-started_at",)
+    columns = ("alias", *PASSES)
 
     @admin.display(description=_("duration"), ordering="duration_seconds")
     def duration(self, run: SyncRun) -> str:
@@ -172,8 +175,12 @@ class CompressionDictionaryAdmin(ReadOnly):
     """Copies of dictionaries."""
 
     list_display = ("trained_at", "alias", "prefix_text", "dictionary_id", "size", "saved", "is_current")
-    list_filter = ("alias", "is_current")
+    list_filter = (AliasFilter, "is_current")
     ordering = ("alias", "prefix", "-trained_at")
+    columns = (
+        "alias", "prefix", "dictionary_id", "size", "samples", "bytes_before", "bytes_after",
+        "trained_at", "is_current", "retired_at",
+    )  # fmt: skip
     fields = (
         "alias",
         "prefix_text",
@@ -214,6 +221,10 @@ class CacheAlertAdmin(ReadOnly):
     )
     list_filter = (AliasFilter, "state", "severity", "rule")
     ordering = ("-began_at",)
+    columns = (
+        "alias", "rule", "severity", "state", "value", "threshold", "began_at", "fired_at", "resolved_at",
+        "flaps", "handled_by", "note", "silenced_until",
+    )  # fmt: skip
     fields = (
         "alias",
         "rule",
@@ -245,6 +256,10 @@ class CacheOperationAdmin(ReadOnly):
     list_display = ("started_at", "username", "kind", "alias", "scope", "pattern_text", "deleted", "outcome")
     list_filter = ("alias", "kind", "scope", "outcome", "username")
     ordering = ("-started_at",)
+    columns = (
+        "started_at", "username", "kind", "alias", "scope", "pattern", "expected", "deleted",
+        "duration_seconds", "outcome", "reason", "error_class",
+    )  # fmt: skip
     fields = (
         "started_at",
         "user",
@@ -281,8 +296,9 @@ class SyncRejectionAdmin(ReadOnly):
     date_hierarchy = "rejected_at"
     list_display = ("rejected_at", "alias", "key_text", "deleted", "reason")
     list_display_links = ("rejected_at",)
-    list_filter = ("alias",)
+    list_filter = (AliasFilter,)
     ordering = ("-rejected_at",)
+    columns = ("alias", "key", "rejected_at", "reason", "version", "remote_version", "deleted", "expires_at")
     fields = (
         "alias",
         "key_text",
@@ -309,8 +325,12 @@ class SyncConflictAdmin(ReadOnly):
     date_hierarchy = "found_at"
     list_display = ("found_at", "alias", "key_text", "remote_origin", "decision", "decided_by")
     list_display_links = ("found_at",)
-    list_filter = ("alias", "decision")
+    list_filter = (AliasFilter, "decision")
     ordering = ("-found_at",)
+    columns = (
+        "alias", "key", "found_at", "reason", "local_version", "local_deleted", "remote_version",
+        "remote_origin", "remote_deleted", "decision", "decided_at", "decided_by",
+    )  # fmt: skip
     fields = (
         "alias", "key_text", "found_at", "reason",
         "local_version", "local_deleted", "local_expires_at",
@@ -329,7 +349,17 @@ class SyncConflictAdmin(ReadOnly):
 
 def synced_key(remote_key: str) -> str:
     """A key of the remote store, unless the pages may not show it."""
-    return "\N{EN DASH}" if is_denied(remote_key.partition(":")[2]) else code(remote_key)
+    return "\N{EN DASH}" if is_denied_remotely(remote_key) else code(remote_key)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without the name of a key that the pages may not show."""
+    return row | {"key": ""} if is_denied_remotely(row.get("key", "")) else row
+
+
+def is_denied_remotely(remote_key: str) -> bool:
+    """Tell whether the pages may not show a key of the remote store, which names it with its version."""
+    return is_denied(remote_key.partition(":")[2])
 
 
 def code(text: str) -> str:
@@ -342,25 +372,3 @@ def times(latencies: list[int]) -> str:
     return ", ".join(
         f"p{fraction} {duration(percentile(latencies, fraction / 100))}" for fraction in (50, 95, 99)
     )
-
-
-def csv_lines(rows: QuerySet[CacheStat]) -> Iterator[str]:
-    """Yield the lines of a table, its head first."""
-    writer = csv.writer(Line())
-    yield writer.writerow(CSV_COLUMNS)
-    for row in rows.values_list(*CSV_COLUMNS).iterator():
-        alias, prefix, hour, *counts = row
-        yield writer.writerow([plain(alias), plain(prefix), hour.isoformat(), *counts])
-
-
-def plain(text: str) -> str:
-    """A text that no spreadsheet takes for a formula (OWASP, "CSV Injection")."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-class Line:
-    """A file that hands back what is written to it."""
-
-    def write(self, text: str) -> str:
-        """Return the text."""
-        return text

@@ -40,12 +40,12 @@ class KeyPages(Pages):
             return refuse(self.site, request, address=KEYS)
         aliases = aliases_of(request.user)
         alias = chosen(aliases, request.GET.get("alias"))
-        text = request.GET.get("q", "")[: browsing.LONGEST_SEARCH].replace("\0", "")
+        text = browsing.text_of(request.GET)
         context = frame(self.site, request, title=_("Keys"), address=KEYS)
         may_delete = may(request.user, Power.DELETE_KEYS) and not is_read_only()
         context |= {"aliases": aliases, "alias": alias, "text": text, "may_delete": may_delete}
         if alias is not None and text:
-            context |= _searched(alias, text, request.GET.get("cursor", ""))
+            context |= _searched(alias, text, browsing.cursor_of(request.GET))
         elif alias is not None:
             context["hot_keys"] = hot_keys(alias.cache.alias)
         return TemplateResponse(request, "django_callcache/admin/keys.html", context)
@@ -146,15 +146,14 @@ class KeyPages(Pages):
         return TemplateResponse(request, "django_callcache/admin/key.html", context, status=status)
 
 
-def _searched(alias: Alias, text: str, cursor: str) -> dict[str, Any]:
+def _searched(alias: Alias, text: str, cursor: int) -> dict[str, Any]:
     """What a search found: the key of that name, and a page of those that match."""
     try:
         exact = browsing.look_up(alias.cache, text)
-        number = int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) < 21 else 0
-        found = browsing.search(alias.cache, browsing.glob_of(text), number)
+        found = browsing.search(alias.cache, browsing.glob_of(text), cursor)
     except FAULTS as error:
         return {"fault": masked(error)}
-    return {"exact": exact, "found": found, "glob": browsing.glob_of(text), "is_continued": bool(number)}
+    return {"exact": exact, "found": found, "glob": browsing.glob_of(text), "cursor": cursor}
 
 
 def _begin(request: HttpRequest, kind: str, alias: Alias, key: str) -> CacheOperation:

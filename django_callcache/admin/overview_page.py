@@ -1,9 +1,6 @@
-"""The page that comes first, and the same figures as JSON and CSV."""
+"""The page that comes first, and the same figures as JSON."""
 
 from __future__ import annotations
-
-import csv
-import io
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
@@ -19,7 +16,6 @@ from django_callcache.admin.overview import Overview, overview_of
 from django_callcache.admin.periods import LABELS
 from django_callcache.admin.tiles import tiles_of
 
-CSV_COLUMNS = ("start", "seconds", "near_hits", "hits", "misses", "sets", "deletes", "errors")
 REFRESH_SECONDS = (5, 15, 60)
 """What a person may choose; the page starts with the first."""
 
@@ -51,15 +47,13 @@ class OverviewPage(Pages):
         return TemplateResponse(request, "django_callcache/admin/overview.html", context)
 
     def figures(self, request: HttpRequest) -> HttpResponse:
-        """Give the figures as JSON, or the steps of the chart as CSV."""
+        """Give the figures as JSON."""
         if not may(request.user, Power.VIEW_DASHBOARD):
             return JsonResponse({"error": str(_("You are not allowed to do this."))}, status=403)
         alias = chosen(aliases_of(request.user), request.GET.get("alias"))
         if alias is None:
             return JsonResponse({"error": str(_("No cache of this site can be shown here."))}, status=404)
         overview = overview_of(alias, request.GET.get("period"))
-        if request.GET.get("format") == "csv":
-            return _as_csv(overview)
         return _as_json(overview)
 
 
@@ -68,17 +62,3 @@ def _as_json(overview: Overview) -> HttpResponse:
     tiles = [[tile.name, tile.figure, tile.note, tile.look] for tile in tiles_of(overview)]
     as_of = date_format(timezone.localtime(overview.now), "H:i:s")
     return JsonResponse({"as_of": as_of, "worst": overview.worst, "tiles": tiles})
-
-
-def _as_csv(overview: Overview) -> HttpResponse:
-    """The steps of the chart that were reported on, as numbers and not as the language writes them."""
-    lines = io.StringIO()
-    writer = csv.writer(lines)
-    writer.writerow(CSV_COLUMNS)
-    for point in overview.figures.points:
-        if point.totals is not None:
-            counts = (getattr(point.totals, name) for name in CSV_COLUMNS[2:])
-            writer.writerow((point.start.isoformat(), round(point.seconds), *counts))
-    response = HttpResponse(lines.getvalue(), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="cache-{overview.period.name}.csv"'
-    return response

@@ -17,6 +17,7 @@ from django_callcache.admin.key_pages import KeyPages
 from django_callcache.admin.overview_page import OverviewPage
 from django_callcache.admin.prefix_pages import PrefixPages
 from django_callcache.admin.server_page import ServerPage
+from django_callcache.admin.sheet_pages import SheetPages
 from django_callcache.admin.sync_page import SyncPage
 from django_callcache.models import Dashboard
 
@@ -34,6 +35,7 @@ PAGES: tuple[type[Pages], ...] = (
     SyncPage,
     AlertPage,
     ServerPage,
+    SheetPages,
 )
 
 

@@ -71,7 +71,15 @@ class PrefixFacts:
     """Writes by the time that their entries live; the last is for ever."""
 
 
-def prefixes_of(alias: Alias, period_name: str | None, sort: str, text: str, start: int) -> Prefixes:
+def prefixes_of(
+    alias: Alias,
+    period_name: str | None,
+    sort: str,
+    text: str,
+    start: int,
+    *,
+    per_page: int | None = PER_PAGE,
+) -> Prefixes:
     """Return the prefixes of a cache, of which the period knows.
 
     Args:
@@ -80,6 +88,7 @@ def prefixes_of(alias: Alias, period_name: str | None, sort: str, text: str, sta
         sort: One of `SORTS`; another name is "reads".
         text: What a prefix has to contain.
         start: Prefixes of the pages before.
+        per_page: How many to return at most; None for all.
     """
     cache = alias.cache
     now = timezone.now()
@@ -91,7 +100,8 @@ def prefixes_of(alias: Alias, period_name: str | None, sort: str, text: str, sta
     totals = [(row["name"], Totals.of(row, "total_")) for row in rows.by_prefix()]
     lines = sorted((_line(cache, prefix, counts) for prefix, counts in totals), key=SORTS[sort])
     heat = heat_of(cache.profile.counts, now, shows_peaks=True)
-    return Prefixes(period, tuple(lines[start : start + PER_PAGE]), len(lines), sort, heat)
+    end = None if per_page is None else start + per_page
+    return Prefixes(period, tuple(lines[start:end]), len(lines), sort, heat)
 
 
 def prefix_facts(alias: Alias, prefix: str, period_name: str | None) -> PrefixFacts:

@@ -45,6 +45,8 @@ class Row(NamedTuple):
     """Told by a POST."""
     takes_token: bool = False
     """Whether a POST brings the token that a GET of the same address gave out."""
+    arguments: tuple[str, ...] = ()
+    """What stands in its address; left out, the number of a row."""
     others: int = 403
     """Status for staff with any other permission, or with none."""
     strangers: int = 302
@@ -61,9 +63,9 @@ def to(*powers, status=200):
     return dict.fromkeys(powers, status)
 
 
-def shows(power, **query):
+def shows(power, *arguments, **query):
     """A page that is looked at and no more."""
-    return Row(to(power), to("staff", *POWERS, status=405), query)
+    return Row(to(power), to("staff", *POWERS, status=405), query, arguments=arguments)
 
 
 def rows_of(model, *powers):
@@ -87,6 +89,8 @@ MATRIX = {
     "prefix": shows("view_dashboard", alias="default", prefix="call:"),
     "server": shows("view_dashboard"),
     "keys": shows("view_keys", q="call"),
+    "keys_data": shows("view_keys", "csv", q="call"),
+    "data": shows("view_dashboard", "traffic", "json", period="7d"),
     # What is told there asks for a permission beside the one that opens the page: see TestTwo.
     "key": Row(
         to("view_keys"), {}, {"alias": "default", "key": "call:1"},
@@ -139,7 +143,7 @@ def address_of(name):
     if name.endswith("_old"):
         return reverse(f"admin:django_callcache_{name.replace('_old', '_changelist')}") + "1/"
     pattern = addresses()[name].pattern
-    arguments = [1] * len(pattern.converters)
+    arguments = MATRIX[name].arguments or [1] * len(pattern.converters)
     return reverse(f"admin:django_callcache_{name}", args=arguments)
 
 

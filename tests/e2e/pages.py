@@ -52,5 +52,8 @@ LISTS = (
 )
 """Lists and forms of models: Django's own pages around our words and figures."""
 
-NOT_PAGES = {"django_callcache_figures", "django_callcache_clear_keys"}
+NOT_PAGES = {
+    "django_callcache_figures", "django_callcache_clear_keys",
+    "django_callcache_data", "django_callcache_keys_data",
+}  # fmt: skip
 """Names of addresses that give data, or that only a form leads to."""

@@ -110,3 +110,45 @@
   const plan = () => setTimeout(ask, EVERY);
   plan();
 })();
+
+/* Remembers the last ten searches for keys in this browser, and nowhere else. */
+(() => {
+  const list = document.getElementById("cc-recent");
+  if (!list) return;
+  const { alias, search } = list.dataset;
+  const STORED = `callcache.searches.${alias}`;
+  const MOST = 10;
+
+  const remembered = () => {
+    const found = JSON.parse(localStorage.getItem(STORED) || "[]");
+    return Array.isArray(found) ? found.filter((text) => typeof text === "string") : [];
+  };
+
+  const show = (searches) => {
+    const others = searches.filter((text) => text !== search);
+    list.hidden = !others.length;
+    list.querySelector("ul").replaceChildren(
+      ...others.map((text) => {
+        const link = document.createElement("a");
+        link.href = `?${new URLSearchParams({ alias, q: text })}`;
+        link.textContent = text;
+        link.dir = "ltr";
+        const item = document.createElement("li");
+        item.append(link);
+        return item;
+      }),
+    );
+  };
+
+  try {
+    const searches = [...new Set([search, ...remembered()])].filter(Boolean).slice(0, MOST);
+    localStorage.setItem(STORED, JSON.stringify(searches));
+    list.querySelector("button").addEventListener("click", () => {
+      localStorage.removeItem(STORED);
+      show([]);
+    });
+    show(searches);
+  } catch {
+    /* a browser that keeps nothing shows none */
+  }
+})();
