@@ -72,16 +72,15 @@ def contenders(redis_url: str) -> dict[str, Block]:
             raise RuntimeError("the cache does not find what it has just stored")
     counted_for = import_string("django_callcache.cache.flusher.counted_for")
     exposition = import_string("django_callcache.metrics.exposition")
-    (runtime,) = [
-        each for each in import_string("django_callcache.cache.runtime.runtimes")() if each.alias == "default"
-    ]
+    runtimes = import_string("django_callcache.cache.registry.runtimes")()
+    (runtime,) = [each for each in runtimes if each.alias == "default"]
 
     def observed(calls: int) -> None:
         get_hits(on, calls)
         for tell in counted_for:
             tell(runtime)
-        runtime.flush_stats()
-        runtime.report()
+        runtime.exchange.flush_stats()
+        runtime.exchange.report(runtime.condition())
         exposition("")
 
     return {"on": observed, "off": lambda calls: get_hits(off, calls)}

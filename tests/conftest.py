@@ -18,7 +18,7 @@ import redis
 from django.conf import settings
 from django.core.cache import caches
 
-from django_callcache.cache.runtime import runtimes
+from django_callcache.cache.registry import runtimes
 from testproject.parts.missing import PartMissing
 from testproject.parts.postgres_server import PostgresServer
 from testproject.parts.redis_server import RedisServer

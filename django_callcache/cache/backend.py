@@ -22,9 +22,10 @@ from django_callcache.cache.locks import LockingCache
 from django_callcache.cache.near import NearCache, absent
 from django_callcache.cache.operations import Operations
 from django_callcache.cache.operations.base import MISSING
+from django_callcache.cache.registry import runtime_of
 from django_callcache.cache.revalidation import read_staleness
 from django_callcache.cache.running import run
-from django_callcache.cache.runtime import Runtime, runtime_of
+from django_callcache.cache.runtime import Runtime
 from django_callcache.cache.value_keys import Key, KeyFunction, ValueKeys
 from django_callcache.codec import Codec, DictionaryRecords
 from django_callcache.conf import SOURCES, CacheOptions, PrefixRule
@@ -337,7 +338,7 @@ class CallCache(LockingCache, RedisCache):
             redis.exceptions.RedisError: Redis did not answer, or refuses.
         """
         self._runtime.read_profile()
-        self._runtime.share_learning(with_all=True)
+        self._runtime.exchange.share_learning(with_all=True)
 
     def measured_staleness(self) -> dict[str, Staleness]:
         """What comparisons of hits with their origin have found, over all processes, by prefix.
@@ -362,9 +363,9 @@ class CallCache(LockingCache, RedisCache):
         Raises:
             redis.exceptions.RedisError: Redis did not answer, or refuses.
         """
-        self._runtime.flush_stats()
-        self._runtime.share_trace()
-        self._runtime.follow_recording()
+        self._runtime.exchange.flush_stats()
+        self._runtime.exchange.share_trace()
+        self._runtime.exchange.follow_recording()
 
     @property
     def profile(self) -> HourlyProfile:
@@ -377,7 +378,7 @@ class CallCache(LockingCache, RedisCache):
         Raises:
             redis.exceptions.RedisError: It did not arrive; the counts wait for the next time.
         """
-        self._runtime.flush_stats()
+        self._runtime.exchange.flush_stats()
 
     def ask_redis(self, *questions: Sequence[bytes | str | int]) -> list[Any]:
         """The replies to some commands that change nothing, in one round trip with a deadline.

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import redis
 
-from django_callcache.cache.runtime import Runtime, runtimes
+from django_callcache.cache.registry import runtimes
+from django_callcache.cache.runtime import Runtime
 from django_callcache.outbox.processes import REPORT_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -93,14 +94,14 @@ def _flush(runtime: Runtime) -> None:
     if not _counts(runtime):
         return
     try:
-        runtime.flush_stats()
+        runtime.exchange.flush_stats()
     except redis.RedisError as error:
         logger.debug("alias=%s statistics=late error=%s", runtime.alias, type(error).__name__)
 
 
 def _share(runtime: Runtime, *, with_all: bool = False) -> None:
     try:
-        runtime.share_learning(with_all=with_all)
+        runtime.exchange.share_learning(with_all=with_all)
     except redis.RedisError as error:
         logger.debug("alias=%s learning=late error=%s", runtime.alias, type(error).__name__)
 
@@ -109,9 +110,9 @@ def _record(runtime: Runtime, *, looks: bool = False) -> None:
     if not _counts(runtime):
         return
     try:
-        runtime.share_trace()
+        runtime.exchange.share_trace()
         if looks:
-            runtime.follow_recording()
+            runtime.exchange.follow_recording()
     except redis.RedisError as error:
         logger.debug("alias=%s trace=lost error=%s", runtime.alias, type(error).__name__)
 
@@ -120,7 +121,7 @@ def _report(runtime: Runtime) -> None:
     if not _counts(runtime):
         return
     try:
-        runtime.report()
+        runtime.exchange.report(runtime.condition())
     except redis.RedisError as error:
         logger.debug("alias=%s report=late error=%s", runtime.alias, type(error).__name__)
 
@@ -138,7 +139,7 @@ def _leave(runtime: Runtime) -> None:
     if not _counts(runtime):
         return
     try:
-        runtime.leave()
+        runtime.exchange.leave()
     except redis.RedisError as error:
         logger.debug("alias=%s report=stays error=%s", runtime.alias, type(error).__name__)
 

@@ -1,67 +1,45 @@
-"""What one alias shares in a process: connections, breaker, codec, counts, policies.
-
-Django makes a backend object for every thread and every asynchronous context, so a hundred
-request tasks make a hundred of them. All that must be there once lives here, in a registry,
-and is made anew in a forked child.
-"""
+"""What one alias shares in a process: connections, breaker, codec, counts, policies."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import redis
 from django.conf import settings as django_settings
 from django.core.cache import caches
 from django.core.cache.backends.base import get_key_func
-from django.core.signals import setting_changed
-from django.dispatch import receiver
 
 from django_callcache.cache import commands
 from django_callcache.cache.announcer import Announcer
 from django_callcache.cache.codecs import make_codec
 from django_callcache.cache.consistency import NearProbe
-from django_callcache.cache.counters import CountsReader, PrefixCounts
 from django_callcache.cache.dictionaries import SharedDictionaries
-from django_callcache.cache.faults import fault_in
+from django_callcache.cache.exchange import Exchange
 from django_callcache.cache.near import NearCache
-from django_callcache.cache.prefixes import Prefix, Prefixes, TtlClock
+from django_callcache.cache.prefix_maker import PrefixMaker, is_near
+from django_callcache.cache.prefixes import Prefixes, TtlClock
 from django_callcache.cache.reach import ClusterReach, Reach, ServerReach, Shared
 from django_callcache.cache.recovery import Recovery
-from django_callcache.cache.revalidation import HitSampler, read_staleness
+from django_callcache.cache.revalidation import HitSampler
 from django_callcache.cache.running import run
 from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.server import Server
-from django_callcache.cache.shared_learning import merge_command, take_merged
 from django_callcache.cache.single_flight import Flights
-from django_callcache.cache.tracer import Tracer
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.cache.watch import Watch
-from django_callcache.codec import Encoding, KeyRing
-from django_callcache.conf import (
-    SOURCES,
-    UNSET,
-    PrefixRule,
-    get_settings,
-    parameters_of,
-    parse_cache_options,
-    refuse_on_cluster,
-)
+from django_callcache.codec import Codec, Encoding, KeyRing
+from django_callcache.conf import PrefixRule, get_settings, parse_cache_options, refuse_on_cluster
 from django_callcache.outbox.durability import Durability
-from django_callcache.outbox.processes import ProcessReport, flat_pairs, report_command
-from django_callcache.outbox.stat_buckets import FIELDS, Command, StatBuckets, add_command
-from django_callcache.outbox.trace_log import add_trace_command, read_recording
+from django_callcache.outbox.processes import ProcessReport
+from django_callcache.outbox.stat_buckets import FIELDS, StatBuckets
 from django_callcache.redis_keys import RedisKeys
-from django_callcache.ttl import DIGEST_BYTES, ChangeTables, HourlyProfile, Learner, Policy, make_policy
+from django_callcache.ttl import DIGEST_BYTES, HourlyProfile, Learner, make_policy
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +52,6 @@ FLUSH_SECONDS = 1.0
 COLD_SECONDS = 1.0
 """How long a round trip off the hot path may take."""
 
-SESSIONS = "django.contrib.sessions"
-"""What the keys of Django's session backends begin with."""
-
 
 class Runtime:
     """One alias in one process.
@@ -84,9 +59,10 @@ class Runtime:
     Args:
         server: ``LOCATION``.
         params: The rest of the alias's settings, as Django hands them to a backend.
+        shared: What it shares with other aliases of the same server.
     """
 
-    def __init__(self, server: Any, params: Mapping[str, Any]) -> None:
+    def __init__(self, server: Any, params: Mapping[str, Any], shared: Shared) -> None:
         self.options = parse_cache_options(params, alias=_alias_of(server, params))
         self.alias = self.options.alias or _alias_of(server, params) or DEFAULT_ALIAS
         self.settings = get_settings()
@@ -112,24 +88,22 @@ class Runtime:
         self._size_clock = TtlClock(
             make_policy("peak-hour", self.settings.ttl.parameters), lambda: self.profile
         )
-        self.link = _shared.link(self._server)
+        self.link = shared.link(self._server)
         self.near = self._make_near()
         self.watch = None if self.near is None else self._make_watch(self.near)
         """What this alias wants to hear of over the link; None where it keeps no copies."""
-        self._learners: dict[str, Learner] = {}
-        self._samplers: dict[str, HitSampler] = {}
-        self.tracer: Tracer | None = None
-        """What notes reads and changes, while they are recorded."""
         self._digester = self._key_ring.first.hasher(b"learnt\0")
-        self.prefixes = Prefixes(self._rules(), self._make_prefix, self.settings.stats.max_prefixes)
-        self.counts_reader = CountsReader()
+        self._maker = PrefixMaker(
+            self.options, self.settings, self._codec_of, lambda: self.profile, self.near is not None
+        )
+        self.prefixes = Prefixes(self._maker.rules(), self._maker.make, self.settings.stats.max_prefixes)
         self.flights = Flights()
         deadline = self.options.deadline
         self.durability = Durability(self.server) if self.settings.sync.require_durable else None
         """What synced writes depend on; None: on nothing."""
         self._when_lost = None if self.near is None else self.link.suspect
         reach = ClusterReach if is_cluster else ServerReach
-        self.reach: Reach = reach(self._server, self.options, _shared)
+        self.reach: Reach = reach(self._server, self.options, shared)
         self.breaker = self.reach.breaker
         self.connections = self.reach.connections
         self.recovery = Recovery(
@@ -138,8 +112,7 @@ class Runtime:
         self.blocking_io = self._blocking_io(deadline, self.recovery)
         self._flush_io = self._blocking_io(FLUSH_SECONDS)
         self._cold_io = self._blocking_io(max(COLD_SECONDS, deadline))
-        self._process_id = uuid4().hex
-        self._flush_lock = threading.Lock()
+        self.exchange = Exchange(self, self._flush_io, partial(self.digest_of, b"traced"))
         self._async_io: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = (
             weakref.WeakKeyDictionary()
         )
@@ -174,27 +147,6 @@ class Runtime:
             self._client = self.reach.client()
         return self._client
 
-    def flush_stats(self) -> None:
-        """Add what was counted since the last time to this minute's bucket in Redis.
-
-        Raises:
-            redis.exceptions.RedisError: It did not arrive; the counts wait for the next time.
-        """
-        with self._flush_lock:
-            whole = {}
-            if self.near is not None:
-                self.near.collect()
-                whole["near_evictions"] = self.near.evictions
-                whole["near_invalidations"] = self.near.invalidations
-                whole["near_checked"] = self.near.checked
-                whole["near_inconsistent"] = self.near.inconsistent
-            growth = self.counts_reader.growth(self.prefixes.counts(), whole)
-            if self.tracer is not None:
-                self.tracer.read(growth.reads)
-            if growth:
-                run(self._run_script(add_command(self.redis_keys, growth)))
-            self.counts_reader.confirm()
-
     def digest_of(self, payload: bytes, redis_key: bytes) -> bytes:
         """What two values of a key are compared by. Keyed, so that it tells nobody what a value may be."""
         hasher = self._digester.copy()
@@ -204,75 +156,11 @@ class Runtime:
 
     def learners(self) -> dict[str, Learner]:
         """What learns, by prefix."""
-        return dict(self._learners)
+        return dict(self._maker.learners)
 
     def samplers(self) -> dict[str, HitSampler]:
         """What draws hits to compare with their origin, by the prefix of its rule."""
-        return dict(self._samplers)
-
-    def share_learning(self, *, with_all: bool = False) -> None:
-        """Hand over what TTL policies have learnt here since the last time, and learn what others have.
-
-        Args:
-            with_all: Ask also for prefixes of which nothing was learnt here.
-
-        Raises:
-            redis.exceptions.RedisError: It did not arrive; what was learnt waits for the next time.
-        """
-        with self._flush_lock:
-            for name, learner in list(self._learners.items()):
-                sent = learner.tables.growth()
-                if with_all or sent:
-                    reply = run(self._run_script(merge_command(self.redis_keys, name, sent)))
-                    take_merged(learner.tables, sent, reply)
-                    learner.tables.refit(time.time(), learner.bins)
-            if with_all:
-                for sampler in list(self._samplers.values()):
-                    asked = commands.command("HGETALL", self.redis_keys.checked(sampler.prefix))
-                    reply = run(self._flush_io.ask(asked, time.monotonic_ns(), reads=True))
-                    sampler.staleness.known = read_staleness(self._checked(reply))
-
-    def follow_recording(self) -> None:
-        """Learn whether reads and changes are to be recorded now, and note them from now on.
-
-        Raises:
-            redis.exceptions.RedisError: Redis did not answer; it stays as it was.
-        """
-        asked = [commands.command("TIME"), commands.command("HGETALL", self.redis_keys.trace())]
-        found = run(self._flush_io.ask_many(asked, time.monotonic_ns(), reads=True))
-        (seconds, _), facts = map(self._checked, found)
-        recording = read_recording(flat_pairs(facts))
-        if recording is None or not recording.goes_on(float(seconds)):
-            self.tracer = None
-        elif self.tracer is None or self.tracer.recording.id != recording.id:
-            self.tracer = Tracer(recording, self._traced, self.value_keys)
-
-    def share_trace(self) -> None:
-        """Hand over what was noted for the recording, as long as it goes on.
-
-        Raises:
-            redis.exceptions.RedisError: It did not arrive, and is lost.
-        """
-        tracer = self.tracer
-        if tracer is None:
-            return
-        for portion in tracer.portions():
-            call = add_trace_command(self.redis_keys, tracer.recording.id, portion)
-            if not run(self._run_script(call)):
-                self.tracer = None
-                return
-
-    def _traced(self, redis_key: bytes) -> bytes:
-        """What a key is called in a trace: nobody learns it from that without our secret."""
-        return self.digest_of(b"traced", redis_key)
-
-    def report(self) -> None:
-        """Tell the others how this process does.
-
-        Raises:
-            redis.exceptions.RedisError: It did not arrive.
-        """
-        run(self._run_script(report_command(self.redis_keys, self._process_id, self.condition())))
+        return dict(self._maker.samplers)
 
     def probe(self, wait: Callable[[float], object]) -> int:
         """Compare some near copies with Redis; return how many are served that should not be.
@@ -288,15 +176,6 @@ class Runtime:
         redis_key = partial(self.value_keys.redis_key, version=None)
         probe = NearProbe(self.near, redis_key, self.ask, self.options.max_staleness, self.alias)
         return probe.look(wait)
-
-    def leave(self) -> None:
-        """Take this process's report away: it ends.
-
-        Raises:
-            redis.exceptions.RedisError: It did not arrive; the report grows old by itself.
-        """
-        words = "HDEL", self.redis_keys.processes(), self._process_id
-        run(self._flush_io.ask(commands.command(*words), time.monotonic_ns()))
 
     def condition(self) -> ProcessReport:
         """How this process does."""
@@ -316,20 +195,6 @@ class Runtime:
         """
         packed = [commands.command(*words) for words in questions]
         return run(self._cold_io.ask_many(packed, time.monotonic_ns(), reads=True))
-
-    async def _run_script(self, call: Command) -> Any:
-        # Not by the client: it keeps no deadline, and requests and the end of the process wait for this.
-        script, keys, arguments = call
-        started = time.monotonic_ns()
-        reply = await self._flush_io.ask(commands.evalsha(script, keys, arguments), started)
-        if isinstance(reply, redis.exceptions.NoScriptError):
-            reply = await self._flush_io.ask(commands.eval_(script, keys, arguments), started)
-        return self._checked(reply)
-
-    def _checked(self, reply: Any) -> Any:
-        if isinstance(reply, redis.exceptions.ResponseError):
-            raise fault_in(reply, self.server) or reply
-        return reply
 
     def counted(self) -> dict[str, dict[str, int]]:
         """What this process has counted since it started, by prefix and name."""
@@ -374,12 +239,9 @@ class Runtime:
             self.watch.forget()
         for counts in self.prefixes.counts().values():
             counts.forget()
-        self.counts_reader = CountsReader()
-        self._process_id = uuid4().hex
-        self.tracer = None
-        for learner in self._learners.values():
+        self.exchange.forget()
+        for learner in self._maker.learners.values():
             learner.tables.forget_growth()
-        self._flush_lock = threading.Lock()
         self._async_io = weakref.WeakKeyDictionary()
         self._client = None
 
@@ -393,7 +255,7 @@ class Runtime:
     def _blocking_io(self, deadline: float, recovery: Recovery | None = None) -> Any:
         return self.reach.blocking_io(deadline, self._when_lost, recovery)
 
-    def _make_prefix(self, name: str, rule: PrefixRule | None) -> Prefix:
+    def _codec_of(self, name: str, rule: PrefixRule | None) -> Codec:
         options = self.options
         encoding = Encoding(
             serializer=_first(rule and rule.serializer, options.serializer),
@@ -404,64 +266,14 @@ class Runtime:
             max_raw_bytes=options.max_raw_bytes,
         )
         known, caller_key = self.dictionaries.known, self.value_keys.caller_key
-        codec = make_codec(self.alias, self._key_ring, self.options, encoding, rule, known, caller_key)
+        codec = make_codec(self.alias, self._key_ring, options, encoding, rule, known, caller_key)
         codec.compress_with(self.dictionaries.of_prefix(name))
-        policy = self._policy_of(rule)
-        return Prefix(
-            name,
-            rule,
-            TtlClock(policy, lambda: self.profile),
-            codec,
-            PrefixCounts(self.settings.stats.max_keys),
-            self.near is not None and self._is_near(name, rule),
-            self._learner_of(name, rule, policy) if policy.learns else None,
-            None if rule is None else self._sampler_of(rule),
-        )
-
-    def _learner_of(self, name: str, rule: PrefixRule | None, policy: Policy) -> Learner:
-        """The one learner of a name: a rule's keys may be found by several of our prefixes."""
-        if name not in self._learners:
-            parameters = parameters_of(self.settings.ttl, rule)
-            tables = ChangeTables(parameters.eta, parameters.peak_ttl, is_shared=True)
-            jitter = self.settings.ttl.jitter
-            sampler = None if rule is None else self._sampler_of(rule)
-            staleness = None if sampler is None else sampler.staleness
-            self._learners[name] = Learner(
-                policy, parameters, jitter=jitter, tables=tables, staleness=staleness
-            )
-        return self._learners[name]
-
-    def _sampler_of(self, rule: PrefixRule) -> HitSampler | None:
-        """The one sampler of a rule; none where it asks for no comparisons."""
-        if rule.prefix not in self._samplers and rule.checked_share:
-            sampler = HitSampler(rule.prefix, rule.checked_share, rule.stale_target)
-            self._samplers[rule.prefix] = sampler
-        return self._samplers.get(rule.prefix)
-
-    def _rules(self) -> tuple[PrefixRule, ...]:
-        """The rules, and one for sessions where all else is near: their keys have no colon to be told by."""
-        rules = self.options.rules
-        if self.near is None or self.options.near is not True:
-            return rules
-        broader = next((rule for rule in rules if SESSIONS.startswith(rule.prefix)), PrefixRule(prefix=""))
-        if broader.prefix == SESSIONS:
-            return rules
-        sessions = replace(broader, prefix=SESSIONS, near=False)
-        return tuple(sorted((*rules, sessions), key=lambda rule: (-len(rule.prefix), rule.prefix)))
-
-    def _is_near(self, name: str, rule: PrefixRule | None) -> bool:
-        if rule is None:
-            return self.options.near is True
-        return rule.near is True if name.startswith(SESSIONS) else rule.near is not False
-
-    def _policy_of(self, rule: PrefixRule | None) -> Policy:
-        spec = self.options.stated_timeout if rule is None or rule.ttl is UNSET else rule.ttl
-        return make_policy("peak-hour" if spec is UNSET else spec, parameters_of(self.settings.ttl, rule))
+        return codec
 
     def _make_near(self) -> NearCache | None:
         """The near cache; none where no prefix may be kept, or keys cannot be told from Redis keys."""
         options = self.options
-        wanted = options.near is True or any(self._is_near(rule.prefix, rule) for rule in options.rules)
+        wanted = options.near is True or any(is_near(options, rule.prefix, rule) for rule in options.rules)
         if not options.near or not wanted:
             return None
         if not self.value_keys.is_default:
@@ -477,7 +289,7 @@ class Runtime:
 
     def _make_watch(self, near: NearCache) -> Watch:
         stem = self.value_keys.stem
-        ruled = [rule.prefix for rule in self.options.rules if self._is_near(rule.prefix, rule)]
+        ruled = [rule.prefix for rule in self.options.rules if is_near(self.options, rule.prefix, rule)]
         kept = (stem,) if self.options.near is True else tuple(stem + each.encode() for each in ruled)
         prefixes = (*kept, self.redis_keys.tag_epoch())
         return Watch(
@@ -490,57 +302,6 @@ class Runtime:
             per_key=self.options.link == "per-key",
             when_lost=self.link.suspect,
         )
-
-
-_runtimes: dict[tuple[Any, ...], tuple[Any, Runtime]] = {}
-_shared = Shared()
-_lock = threading.Lock()
-
-
-def runtime_of(server: Any, params: Mapping[str, Any]) -> Runtime:
-    """The runtime of an alias, made when it is first asked for."""
-    options = params.get("OPTIONS")
-    # The options are told apart by identity, which is safe as long as the registry holds them.
-    key = (
-        str(server),
-        id(options) if options else 0,
-        params.get("KEY_PREFIX", ""),
-        params.get("VERSION", 1),
-        params.get("TIMEOUT", UNSET),
-        params.get("KEY_FUNCTION"),
-        params.get("REVERSE_KEY_FUNCTION"),
-    )
-    known = _runtimes.get(key)
-    if known is not None:
-        return known[1]
-    runtime = Runtime(server, params)
-    with _lock:
-        return _runtimes.setdefault(key, (options, runtime))[1]
-
-
-def runtimes() -> list[Runtime]:
-    """Every runtime of this process."""
-    return [runtime for _, runtime in list(_runtimes.values())]
-
-
-@receiver(setting_changed)
-def _forget_settings(*, setting: str, **_: object) -> None:
-    if setting in SOURCES:
-        for runtime in runtimes():
-            runtime.close()
-        _runtimes.clear()
-        _shared.clear()
-
-
-def _forget_parent() -> None:
-    global _lock
-    _lock = threading.Lock()
-    _shared.forget()
-    for runtime in runtimes():
-        runtime.forget()
-
-
-os.register_at_fork(after_in_child=_forget_parent)
 
 
 def _alias_of(server: Any, params: Mapping[str, Any]) -> str | None:

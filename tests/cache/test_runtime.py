@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from django_callcache.cache import CallCache
-from django_callcache.cache.runtime import runtimes
+from django_callcache.cache.registry import runtimes
 from testproject.parts.child import LOOPBACK
 
 

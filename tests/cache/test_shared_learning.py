@@ -22,7 +22,7 @@ def runtime_for(make_cache):
 
 
 def tables_of(runtime):
-    return runtime._learners["row:"].tables
+    return runtime.learners()["row:"].tables
 
 
 def learn(runtime, *, changes, now=None):
@@ -30,7 +30,7 @@ def learn(runtime, *, changes, now=None):
     now = time.time() if now is None else now
     for _ in range(changes):
         tables_of(runtime).added[ALL_CHANGES] += 1
-        tables_of(runtime).observed(now, now, runtime._learners["row:"].bins)
+        tables_of(runtime).observed(now, now, runtime.learners()["row:"].bins)
 
 
 class TestShareLearning:
@@ -40,7 +40,7 @@ class TestShareLearning:
         learn(one, changes=3)
         learn(other, changes=4)
         for runtime in (one, other, one, other):
-            runtime.share_learning(with_all=True)
+            runtime.exchange.share_learning(with_all=True)
         assert tables_of(one).observations == tables_of(other).observations == 7
         assert tables_of(one)._sum(ALL_CHANGES) == 7
 
@@ -48,29 +48,29 @@ class TestShareLearning:
         """A process that has just started goes on from what was known."""
         before = runtime_for(make_cache)
         learn(before, changes=50)
-        before.share_learning()
+        before.exchange.share_learning()
         after = runtime_for(make_cache)
         assert tables_of(after).observations == 0
-        after.share_learning(with_all=True)
+        after.exchange.share_learning(with_all=True)
         assert tables_of(after).observations == 50
         assert tables_of(after).baseline.seasons is not None
 
     def test_share_learning__nothing_new(self, make_cache, redis_client):
         """Where nothing was learnt Redis is not asked."""
         runtime = runtime_for(make_cache)
-        runtime.share_learning()
+        runtime.exchange.share_learning()
         assert redis_client.keys("callcache@t:{stats}:learnt:*") == []
 
     def test_share_learning__fading(self, make_cache):
         """After 4,000 reloads over all processes the sums are halved, once."""
         one, other = runtime_for(make_cache), runtime_for(make_cache)
         learn(one, changes=3990)
-        one.share_learning()
+        one.exchange.share_learning()
         learn(other, changes=20)
-        other.share_learning()
+        other.exchange.share_learning()
         assert tables_of(other).observations == 4010
         assert tables_of(other)._sum(ALL_CHANGES) == pytest.approx(4010 / 2)
-        one.share_learning(with_all=True)
+        one.exchange.share_learning(with_all=True)
         assert tables_of(one)._sum(ALL_CHANGES) == pytest.approx(4010 / 2)
 
     def test_share_learning__old_hours(self, make_cache, redis_client):
@@ -79,10 +79,10 @@ class TestShareLearning:
         hour = redis_client.time()[0] // 3600
         name = runtime.redis_keys.learnt("row:")
         learn(runtime, changes=1)
-        runtime.share_learning()
+        runtime.exchange.share_learning()
         redis_client.hset(name, mapping={f"h{hour - 700}": 5, f"h{hour - 600}": 6, str(OBSERVATIONS): 3999})
         learn(runtime, changes=1)
-        runtime.share_learning()
+        runtime.exchange.share_learning()
         assert not redis_client.hexists(name, f"h{hour - 700}")
         assert redis_client.hget(name, f"h{hour - 600}") == b"6"
 
@@ -93,7 +93,7 @@ class TestShareLearning:
         (cache,) = make_caches({"default": dead})
         learn(cache._runtime, changes=5)
         with pytest.raises(redis.RedisError):
-            cache._runtime.share_learning()
+            cache._runtime.exchange.share_learning()
         assert tables_of(cache._runtime).growth().sums[ALL_CHANGES] == 5
 
     def test_finish__learning(self, make_cache, monkeypatch):
@@ -109,6 +109,6 @@ class TestShareLearning:
         runtime = runtime_for(make_cache)
         tables_of(runtime).added[3] = 1.25e-9
         tables_of(runtime).added[OBSERVATIONS] = 1
-        runtime.share_learning()
+        runtime.exchange.share_learning()
         assert tables_of(runtime)._sum(3) == pytest.approx(1.25e-9)
         assert redis_client.ttl(runtime.redis_keys.learnt("row:")) > 30 * 86400

@@ -67,7 +67,7 @@ class TestRecord:
         site.follow_recording()
         site.set("row:1", "a")
         site.follow_recording()
-        assert site._runtime.tracer is None
+        assert site._runtime.exchange.tracer is None
         assert list(log_of(site).events()) == []
 
     def test_record__stopped(self, site):
@@ -79,7 +79,7 @@ class TestRecord:
         assert "ended" in run("stop")
         site.set("row:1", "b")
         site.follow_recording()
-        assert site._runtime.tracer is None
+        assert site._runtime.exchange.tracer is None
         assert len([each for each in log_of(site).events() if each.kind == WRITE]) == 1
         assert "ended" in run("status")
         run("forget")
@@ -92,7 +92,7 @@ class TestRecord:
         for turn in range(20):
             site.set(f"row:{turn}", turn)
         site.follow_recording()
-        assert site._runtime.tracer is None
+        assert site._runtime.exchange.tracer is None
         assert "Recording: full" in run("status")
         assert log_of(site).recording().bytes <= 105
 

@@ -53,10 +53,10 @@ class TestCallcacheTtl:
 
     def test_ttl__what_others_learnt(self, site, make_cache):
         """A process that has just started answers by what all have learnt."""
-        learner = site._runtime._learners["row:"]
+        learner = site._runtime.learners()["row:"]
         for _ in range(40):
             learner.tables.observed(1.8e9, 1.8e9, learner.bins)
-        site._runtime.share_learning()
+        site._runtime.exchange.share_learning()
         make_cache(NEAR=False, RULES=RULES)
         facts = json.loads(run("row:1", as_json=True))
         assert facts["terms"]["observations"] == 40

@@ -97,13 +97,13 @@ class TestCollector:
         runtime = cache.blocking._runtime
         runtime.near.evictions = 3
         runtime.near.invalidations = 4
-        runtime.report()
+        runtime.exchange.report(runtime.condition())
         samples = scrape()
         assert of(samples, "callcache_near_evictions_total") == 3
         assert of(samples, "callcache_near_invalidations_total") == 4
         assert of(samples, "callcache_processes") == 1
         assert of(samples, "callcache_near_entries") == 0
-        runtime.leave()
+        runtime.exchange.leave()
         assert of(scrape(), "callcache_processes") == 0
 
     def test_collect__sync(self, make_cache):
@@ -204,7 +204,7 @@ settings.configure(
 django.setup()
 from django.core.cache import cache
 from django_callcache.cache import flusher
-from django_callcache.cache.runtime import runtimes
+from django_callcache.cache.registry import runtimes
 cache.set("p:1", 1)
 cache.get_many(["p:1", "p:2"])
 for _ in range(2):

@@ -9,7 +9,7 @@ import redis
 from django.core.cache import caches
 from django.db import close_old_connections, connections
 
-from django_callcache.cache.runtime import runtimes
+from django_callcache.cache.registry import runtimes
 from django_callcache.service import CacheService, threads
 from django_callcache.sync.memory import MemoryStore
 from tests.conftest import empty
@@ -39,7 +39,7 @@ def _nothing_counted(redis_client):
     del caches["default"]
     for runtime in runtimes():
         with suppress(redis.RedisError):
-            runtime.flush_stats()
+            runtime.exchange.flush_stats()
     empty(redis_client)
     for runtime in runtimes():
         with suppress(redis.RedisError):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from django_callcache.cache.operations.collections import CollectionOperations
+from django_callcache.cache.operations.hashes import HashOperations
 from django_callcache.cache.operations.lifetimes import LifetimeOperations
 from django_callcache.cache.operations.loads import LoadOperations
 from django_callcache.cache.operations.numbers import NumberOperations
 from django_callcache.cache.operations.patterns import PatternOperations
+from django_callcache.cache.operations.sets import SetOperations
+from django_callcache.cache.operations.sorted_sets import SortedSetOperations
 
 __all__ = ["Operations"]
 
@@ -16,6 +18,8 @@ class Operations(
     LifetimeOperations,
     LoadOperations,
     PatternOperations,
-    CollectionOperations,
+    SetOperations,
+    HashOperations,
+    SortedSetOperations,
 ):
     """All operations of one alias over one driver."""

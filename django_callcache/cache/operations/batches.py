@@ -14,6 +14,7 @@ from django_callcache.cache.counters import DELETES, HITS, MISSES, SETS
 from django_callcache.cache.faults import Lost
 from django_callcache.cache.operations.base import FAILED, MISSING, ends_early, now
 from django_callcache.cache.operations.learning import LearningOperations, Remembered
+from django_callcache.cache.operations.recording import RecordingOperations
 from django_callcache.cache.operations.tags import TagOperations, start_of
 from django_callcache.cache.prefixes import Prefix
 from django_callcache.cache.tags import check_of
@@ -47,7 +48,7 @@ class Write(NamedTuple):
     """How long the entry lives, in milliseconds, empty for ever; None where none is stored."""
 
 
-class BatchOperations(TagOperations, LearningOperations):
+class BatchOperations(RecordingOperations, TagOperations, LearningOperations):
     """Reads and writes of many keys. None of them is a snapshot or a transaction."""
 
     async def get_many(self, keys: Iterable[Key], version: int | None = None) -> dict[Key, Any]:
@@ -326,8 +327,8 @@ class BatchOperations(TagOperations, LearningOperations):
         redis_key = self._redis_key(key, version)
         blob = self._encoded(prefix, value, redis_key, stamps)
         after: Sequence[bytes] = ()
-        if self._runtime.tracer is not None:
-            self._trace(self._runtime.tracer, prefix, redis_key, value, blob)
+        if self._runtime.exchange.tracer is not None:
+            self._trace(self._runtime.exchange.tracer, prefix, redis_key, value, blob)
         if known is not None:
             px, after = self._taken(prefix, redis_key, value, blob, known)
         if prefix.is_synced:

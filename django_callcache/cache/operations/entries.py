@@ -12,9 +12,10 @@ from django_callcache.cache.counters import DELETES, HITS, MISSES, SETS
 from django_callcache.cache.near import NearCache
 from django_callcache.cache.operations.base import FAILED, MISSING, ends_early, now
 from django_callcache.cache.operations.learning import LearningOperations
+from django_callcache.cache.operations.recording import RecordingOperations
 from django_callcache.cache.operations.tags import TagOperations, start_of
+from django_callcache.cache.prefix_maker import SESSIONS
 from django_callcache.cache.prefixes import Prefix
-from django_callcache.cache.runtime import SESSIONS
 from django_callcache.cache.tags import Met, check_in_epoch
 from django_callcache.cache.value_keys import Key
 from django_callcache.codec import Tagged
@@ -22,7 +23,7 @@ from django_callcache.exceptions import RedisFault, RedisRefused
 from django_callcache.signals import are_reads_heard, cache_deleted, cache_hit, cache_miss, cache_written
 
 
-class EntryOperations(TagOperations, LearningOperations):
+class EntryOperations(RecordingOperations, TagOperations, LearningOperations):
     """Reads and writes of single keys; Django's names and django-redis's."""
 
     async def read(self, key: Key, version: int | None, missing: Any, failed: Any) -> Any:

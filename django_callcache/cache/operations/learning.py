@@ -96,8 +96,8 @@ class LearningOperations(OperationsBase):
             blob: The value as encoded.
             is_reload: Whether it was computed anew, rather than written by somebody who knew it had changed.
         """
-        if self._runtime.tracer is not None:
-            self._trace(self._runtime.tracer, prefix, redis_key, value, blob)
+        if self._runtime.exchange.tracer is not None:
+            self._trace(self._runtime.exchange.tracer, prefix, redis_key, value, blob)
         if prefix.learner is not None and timeout is DEFAULT_TIMEOUT:
             for known in await self._remembered([redis_key]):
                 return self._taken(prefix, redis_key, value, blob, known, is_reload=is_reload)
@@ -189,8 +189,8 @@ class LearningOperations(OperationsBase):
 
     def _removal(self, prefix: Prefix, redis_key: bytes, *, is_polled: bool = False) -> Sequence[bytes]:
         """Commands that note a deletion, behind it."""
-        if self._runtime.tracer is not None:
-            self._runtime.tracer.removed(prefix.name, redis_key)
+        if self._runtime.exchange.tracer is not None:
+            self._runtime.exchange.tracer.removed(prefix.name, redis_key)
         if prefix.learner is None:
             return ()
         arguments = REMOVED, POLLED if is_polled else b""

@@ -34,7 +34,7 @@ def record_of(face, client, key):
 
 
 def sums_of(face, prefix="row:"):
-    return face.cache._runtime._learners[prefix].tables.added
+    return face.cache._runtime.learners()[prefix].tables.added
 
 
 def remember(face, client, key, value, *, loaded=1000.0, expired=10.0):

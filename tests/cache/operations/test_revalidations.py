@@ -143,7 +143,7 @@ class TestHit:
         origin.rows["1"] = "new"
         call(cache, "get", "row:1")
         wait_until(lambda: found(cache) == (0, 1, 0))
-        added = cache._runtime._learners["row:"].tables.added
+        added = cache._runtime.learners()["row:"].tables.added
         assert (added[OBSERVATIONS], added[ALL_CHANGES]) == (1, 1)
 
     def test_get_many(self, make_cache, call, origin):
