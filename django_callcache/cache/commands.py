@@ -12,6 +12,13 @@ from collections.abc import Iterable
 
 from django_callcache.lua import Script
 
+SAME_TWICE = frozenset(
+    {b"EXISTS", b"GETRANGE", b"HDEL", b"HSET", b"PEXPIRE", b"PTTL", b"PUBLISH", b"SET", b"UNLINK"}
+)
+"""Commands of writes that leave the same whether they are carried out once or twice; SET unless it has NX."""
+
+LONGEST_NAME = max(map(len, SAME_TWICE))
+
 PERSIST_EXISTING = Script("redis.call('PERSIST', KEYS[1]) return redis.call('EXISTS', KEYS[1])")
 
 
@@ -95,6 +102,29 @@ def command(*parts: bytes | str | int | float) -> bytes:
     encoded = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
     packed = [b"$%d\r\n%b\r\n" % (len(part), part) for part in encoded]
     return b"*%d\r\n%b" % (len(packed), b"".join(packed))
+
+
+def are_same_twice(packed: bytes) -> bool:
+    """Tell whether Redis holds the same after these commands, whether they are carried out once or twice."""
+    at = 0
+    while at < len(packed):
+        words, at = _short_words(packed, at)
+        if words[0] not in SAME_TWICE or (words[0] == b"SET" and b"NX" in words[3:]):
+            return False
+    return True
+
+
+def _short_words(packed: bytes, at: int) -> tuple[list[bytes], int]:
+    """The words of the command that begins here, long ones left empty, and where the next begins."""
+    end = packed.index(b"\r\n", at)
+    number, at = int(packed[at + 1 : end]), end + 2
+    words = []
+    for _ in range(number):
+        end = packed.index(b"\r\n", at)
+        size, start = int(packed[at + 1 : end]), end + 2
+        words.append(packed[start : start + size] if size <= LONGEST_NAME else b"")
+        at = start + size + 2
+    return words, at
 
 
 def _script_call(name: bytes, body: bytes, keys: Iterable[bytes], arguments: Iterable[bytes | int]) -> bytes:

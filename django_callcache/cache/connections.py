@@ -70,6 +70,16 @@ class Connections:
             while self._waiters:
                 self._waiters.popleft().arrived.release()
 
+    def distrust(self) -> None:
+        """Have free connections looked at before they are used: the server has closed another one."""
+        for connection in tuple(self._free):
+            connection.used_at = min(connection.used_at, 1)
+
+    def renew(self) -> None:
+        """Have free connections made anew before they are used: this server is not to be asked any more."""
+        for connection in tuple(self._free):
+            connection.used_at = 0
+
     def close(self) -> None:
         """Close the connections that are not in use."""
         while self._free:

@@ -18,6 +18,7 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.callers import BlockingCaller
+from django_callcache.cache.commands import are_same_twice
 from django_callcache.cache.connections import Connections
 from django_callcache.cache.faults import is_demoted, may_repeat, noted_fault
 from django_callcache.cache.tracking import KeyTracking
@@ -40,7 +41,7 @@ class Io(Protocol):
         Args:
             command: From `commands`.
             started: When the call began (nanoseconds, monotonic); its deadline counts from here.
-            reads: Whether the command changes nothing, and so may be sent twice.
+            reads: Whether the command changes nothing. It may be sent twice then, as may some writes.
 
         Raises:
             RedisFault: There was no reply.
@@ -267,7 +268,7 @@ class BlockingIo(BlockingCaller):
         expires_at: int,
         reads: bool,
     ) -> list[Any]:
-        """Drop the connection; send a read once more where the server had merely closed it."""
+        """Drop the connection; where the server had merely closed it, send once more what may be sent twice."""
         try:
             _drop(connection)
             interruption = interruption_in(error)
@@ -277,17 +278,19 @@ class BlockingIo(BlockingCaller):
                 raise error
             if self._when_lost is not None:
                 self._when_lost()
-            if not reads:
-                raise noted_fault(self._breaker, error, sent=sent) from error
             if not may_repeat(error):
-                raise noted_fault(self._breaker, error, sent=False) from error
+                raise noted_fault(self._breaker, error, sent=sent and not reads) from error
+            self._connections.distrust()
+            if not reads and not are_same_twice(command):
+                raise noted_fault(self._breaker, error, sent=sent) from error
             try:
                 _prepare(connection, expires_at)
                 _send(connection, command)
+                sent = True
                 return self._receive(connection, replies, expires_at)
             except (redis_errors.RedisError, OSError) as again:
                 _drop(connection)
-                raise noted_fault(self._breaker, again, sent=False) from again
+                raise noted_fault(self._breaker, again, sent=sent and not reads) from again
         finally:
             # Its traceback holds this frame: a cycle that would keep the connection alive when it is lost.
             del error, interruption
@@ -311,6 +314,7 @@ class BlockingIo(BlockingCaller):
         """Make a connection anew at its next use whose server is no primary: another one may be by then."""
         if is_demoted(reply):
             connection.used_at = 0
+            self._connections.renew()
             if self._when_lost is not None:
                 self._when_lost()
 

@@ -17,6 +17,7 @@ from redis import exceptions as redis_errors
 
 from django_callcache.cache.breaker import Breaker
 from django_callcache.cache.callers import AsyncCaller
+from django_callcache.cache.commands import are_same_twice
 from django_callcache.cache.drivers import FirstThings
 from django_callcache.cache.faults import fault_of, is_demoted, may_repeat, noted_fault
 from django_callcache.cache.tracking import KeyTracking, Tracked
@@ -82,7 +83,7 @@ class AsyncIo(AsyncCaller):
             asked = (*prelude.commands, *commands)
             replies = await session.submit(b"".join(asked), len(asked), started)
         except SessionLost as lost:
-            return await self._again(lost, b"".join(commands), len(commands), started), False
+            return await self._again(lost, b"".join(commands), len(commands), started, True), False
         if self._breaker.is_troubled:
             self._breaker.succeeded()
         own = len(prelude.commands)
@@ -100,22 +101,24 @@ class AsyncIo(AsyncCaller):
         try:
             answer = await (await self._live_session()).submit(command, replies, started)
         except SessionLost as lost:
-            if not reads:
+            if not reads and not are_same_twice(command):
                 raise lost.fault from lost.error
-            answer = await self._again(lost, command, replies, started)
+            answer = await self._again(lost, command, replies, started, reads)
         if breaker.is_troubled:
             breaker.succeeded()
         return answer
 
-    async def _again(self, lost: SessionLost, command: bytes, replies: int, started: int) -> list[Any]:
-        """Send a read once more where the server had merely closed the connection."""
-        lost.fault.sent = False  # nothing that changes anything
+    async def _again(
+        self, lost: SessionLost, command: bytes, replies: int, started: int, reads: bool
+    ) -> list[Any]:
+        """Send once more what may be sent twice, where the server had merely closed the connection."""
+        lost.fault.sent = lost.fault.sent and not reads
         if not may_repeat(lost.error):
             raise lost.fault from lost.error
         try:
             return await (await self._live_session()).submit(command, replies, started)
         except SessionLost as again:
-            again.fault.sent = False
+            again.fault.sent = (lost.fault.sent or again.fault.sent) and not reads
             raise again.fault from again.error
 
     async def _live_session(self) -> Session:

@@ -7,6 +7,7 @@ socket cannot be replaced (TLS), or hiredis is missing, redis-py reads and write
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 import struct
@@ -64,15 +65,26 @@ class DeadlineSocket(socket.socket):
             raise TimeoutError("timed out") from None
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Write everything.
+        """Write everything, until the deadline.
 
         Raises:
-            TimeoutError: The other side took nothing for as long as a call may last.
+            TimeoutError: The deadline passed, and not everything is on its way.
         """
         try:
-            super().sendall(data, flags)
+            sent = super().send(data, flags | socket.MSG_DONTWAIT)
         except BlockingIOError:
-            raise TimeoutError("timed out") from None
+            sent = 0
+        if sent < len(data):  # the kernel's buffer is full: the other side is slow, or the data is large
+            self._send_rest(memoryview(data)[sent:], flags)
+
+    def _send_rest(self, rest: memoryview, flags: int) -> None:
+        while rest:
+            remaining = (self.expires_at - time.monotonic_ns()) * 1e-9
+            if remaining <= 0:
+                raise TimeoutError("timed out")
+            self._arm(remaining)
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[super().send(rest, flags) :]
 
     def read_reply(self) -> Any:
         """The next reply. An error reply is returned, so that the replies behind it are read too.

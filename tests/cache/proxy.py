@@ -1,4 +1,4 @@
-"""A proxy before a Redis, which can keep silent, cut replies short and count what passes."""
+"""A proxy before a Redis or a PostgreSQL: silent, slow, thin, or cutting connections; it counts what passes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from collections.abc import Iterator
 
 from testproject.parts.child import LOOPBACK
 
+PIECE_SECONDS = 0.02
+"""What passes on a thin line in one go took so long."""
+WINDOW_BYTES = 32_768
+"""What a client may send ahead: the kernel would take megabytes, and no line would ever be thin."""
+
 
 class Proxy:
     """Passes bytes between clients and one server.
@@ -18,20 +23,31 @@ class Proxy:
         port: The server's.
         cuts: For each connection, in order, after how many bytes of replies it is cut; None: never.
             Connections beyond are not cut.
+        request_cuts: The same of bytes that the client sends.
     """
 
-    def __init__(self, port: int, cuts: Iterator[int | None] | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        cuts: Iterator[int | None] | None = None,
+        request_cuts: Iterator[int | None] | None = None,
+    ) -> None:
+        self.server_port = port
+        """Where connections lead that are made from now on."""
         self.is_silent = False
         """Whether replies are swallowed."""
-        self.seconds_a_piece = 0.0
-        """How long each 4 kB of a reply take."""
+        self.delay_seconds = 0.0
+        """How long a reply is under way."""
+        self.bytes_per_second = 0
+        """How much passes on a connection in each direction; 0: as much as there is."""
         self.connections = 0
         """How many were made."""
         self.requested = 0
         """Bytes that clients sent."""
-        self._server_port = port
         self._cuts = iter(cuts or ())
+        self._request_cuts = iter(request_cuts or ())
         self._listener = socket.create_server((LOOPBACK, 0))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)  # accepted ones inherit it
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -51,9 +67,15 @@ class Proxy:
             end.close()
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
     def url(self) -> str:
         """Address as Django's ``LOCATION`` takes it."""
-        return f"redis://{LOOPBACK}:{self._listener.getsockname()[1]}/0"
+        return f"redis://{LOOPBACK}:{self.port}/0"
 
     def drop_connections(self) -> None:
         """Close all connections that are open now."""
@@ -66,35 +88,43 @@ class Proxy:
             except OSError:
                 return
             self.connections += 1
-            server = socket.create_connection((LOOPBACK, self._server_port))
+            client_cut, reply_cut = next(self._request_cuts, None), next(self._cuts, None)
+            try:
+                server = socket.create_connection((LOOPBACK, self.server_port))
+            except OSError:  # the server is down: so is whoever reaches it by this way
+                client.close()
+                continue
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._open += (client, server)
-            self._start(self._pass_requests, client, server)
-            self._start(self._pass_replies, server, client, next(self._cuts, None))
+            self._start(self._pass_requests, client, server, client_cut)
+            self._start(self._pass_replies, server, client, reply_cut)
 
-    def _pass_requests(self, client: socket.socket, server: socket.socket) -> None:
-        while data := _received(client):
+    def _pass_requests(self, client: socket.socket, server: socket.socket, left: int | None) -> None:
+        while left != 0 and (data := _received(client, left)):
             self.requested += len(data)
-            if not _sent(server, data):
+            left = None if left is None else left - len(data)
+            if not self._passed(server, data):
                 break
         _shut(client, server)
 
     def _pass_replies(self, server: socket.socket, client: socket.socket, left: int | None) -> None:
-        while left != 0 and (data := _received(server)):
+        while left != 0 and (data := _received(server, left)):
             if self.is_silent:
                 continue
-            if left is not None:
-                data = data[:left]
-                left -= len(data)
-            if not self._trickled(client, data):
+            left = None if left is None else left - len(data)
+            time.sleep(self.delay_seconds)
+            if not self._passed(client, data):
                 break
         _shut(client, server)
 
-    def _trickled(self, client: socket.socket, data: bytes) -> bool:
-        if not self.seconds_a_piece:
-            return _sent(client, data)
-        for start in range(0, len(data), 4096):
-            time.sleep(self.seconds_a_piece)
-            if not _sent(client, data[start : start + 4096]):
+    def _passed(self, end: socket.socket, data: bytes) -> bool:
+        if not self.bytes_per_second:
+            return _sent(end, data)
+        size = max(int(self.bytes_per_second * PIECE_SECONDS), 1)
+        for start in range(0, len(data), size):
+            time.sleep(PIECE_SECONDS)
+            if not _sent(end, data[start : start + size]):
                 return False
         return True
 
@@ -104,9 +134,9 @@ class Proxy:
         thread.start()
 
 
-def _received(end: socket.socket) -> bytes:
+def _received(end: socket.socket, most: int | None) -> bytes:
     try:
-        return end.recv(65536)
+        return end.recv(65536 if most is None else min(most, 65536))
     except OSError:
         return b""
 

@@ -379,7 +379,7 @@ class TestHung:
             value = os.urandom(400_000)
             await once(lambda: face.set("a", value), face, True)
             await once(lambda: face.get("a"), face, value)
-            proxy.seconds_a_piece = 0.02  # 400 kB in pieces of 4 kB take two seconds
+            proxy.bytes_per_second = 200_000  # two seconds for the value
             assert await face.get("a", DEFAULT) is DEFAULT
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -73,6 +74,40 @@ class TestDeadlineSocket:
             ours.recv_into(bytearray(1))  # arms the kernel's timeout
         with pytest.raises(TimeoutError):
             ours.sendall(bytes(100_000_000))
+
+    def test_sendall__slow_reader(self, pair):
+        """However little the other side takes at a time, a write is over at the deadline as a whole."""
+        ours, theirs = pair
+        ours.expires_at = in_seconds(0.2)
+        taken, ended = [], threading.Event()
+
+        def take():
+            while not ended.wait(0.005):
+                taken.append(len(theirs.recv(10_000)))
+
+        taking = threading.Thread(target=take)
+        taking.start()
+        with pytest.raises(TimeoutError):
+            ours.sendall(bytes(100_000_000))  # 50 s at this pace
+        ended.set()
+        taking.join()
+        assert 0 < sum(taken) < 50_000_000
+
+    def test_sendall__in_pieces(self, pair):
+        """What the kernel's buffer does not hold follows as the other side reads."""
+        ours, theirs = pair
+        ours.expires_at = in_seconds(30)
+        data, received = os.urandom(20_000_000), bytearray()
+
+        def take():
+            while len(received) < len(data):
+                received.extend(theirs.recv(1 << 20))
+
+        taking = threading.Thread(target=take)
+        taking.start()
+        ours.sendall(data)
+        taking.join()
+        assert received == data
 
     def test_closed_by_the_other_side(self, pair):
         """The end of the stream is no timeout."""

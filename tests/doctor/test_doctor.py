@@ -150,7 +150,7 @@ class TestStaged:
 
             def far(server):
                 proxy = proxies.enter_context(Proxy(server.port))
-                proxy.seconds_a_piece = 0.02
+                proxy.delay_seconds = 0.02
                 return proxy.url
 
             cache = patient(far)

@@ -1,108 +1,84 @@
-"""A process that lives through fault after fault neither grows nor leaks (F-L1)."""
+"""Processes that live through fault after fault neither grow nor leak (F-L1)."""
 
 from __future__ import annotations
 
-import gc
 import os
 import random
-import threading
+import sys
 import time
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 import redis
 
 from tests.cache.test_faults import stopped
-from tests.cache.waiting import wait_until
+from tests.faults.caller_process import CONNECTIONS, THREADS, CallerProcess
 
 SECONDS = float(os.environ.get("CALLCACHE_SOAK_SECONDS", "600"))
-THREADS = 8
-CONNECTIONS = 10
+PROCESSES = 4
 EVERY = 5.0
 """Seconds between two faults."""
-RULES = {"near:": {"near": True}}
-
-
-def resident_bytes():
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmRSS")
-
-
-def open_files():
-    return len(os.listdir("/proc/self/fd"))
+GROWTH = 1.05
+OWN_THREADS = 5
+"""Beside those that call: the first, the timer, the link, leases, and what makes lost writes good."""
 
 
 @pytest.mark.long
 @pytest.mark.timeout(SECONDS + 300)
 class TestSoak:
-    def test_faults__no_growth(self, make_cache, start_redis):
-        """Threads work through cut connections and a server that stops: nothing raised, wrong or grown."""
+    def test_faults__no_growth(self, start_redis, capsys):
+        """Four processes of eight threads meet a fault every few seconds: nothing raised, wrong or grown."""
         seed = random.randrange(2**32)
-        print(f"seed={seed}")  # noqa: T201
         dice = random.Random(seed)
-        server = start_redis()
-        with redis.Redis.from_url(server.url) as admin:
-            cache = make_cache(
-                server.url, RULES=RULES, NEAR="rules", DEADLINE=0.25, MAX_CONNECTIONS=CONNECTIONS
-            )
-            before = open_files(), threading.active_count()
-            stop, raised, wrong = threading.Event(), [], []
-
-            def work(name):
-                own = random.Random(seed + name)
-                while not stop.is_set():
-                    key = f"{own.choice(['near:', 'other:', ''])}{own.randrange(500)}"
-                    try:
-                        self.one_call(cache, own, key, wrong)
-                    except Exception as error:
-                        raised.append(error)
-                    time.sleep(0.001)
-
-            threads = [threading.Thread(target=work, args=(name,)) for name in range(THREADS)]
-            for thread in threads:
-                thread.start()
-            ends_at, sizes = time.monotonic() + SECONDS, []
+        server = start_redis(append_only=True)
+        with ExitStack() as stack:
+            admin = stack.enter_context(redis.Redis.from_url(server.url))
+            callers = [CallerProcess(server.url, seed + THREADS * each) for each in range(PROCESSES)]
+            for caller in callers:
+                stack.callback(caller.close)
+            looks = []
+            ends_at = time.monotonic() + SECONDS
             while time.monotonic() < ends_at:
                 time.sleep(min(EVERY, SECONDS / 10))
                 self.disturb(server, admin, dice)
-                gc.collect()
-                sizes.append((resident_bytes(), open_files(), threading.active_count()))
-            stop.set()
-            for thread in threads:
-                thread.join()
-            wait_until(lambda: not cache._runtime.recovery.is_pending)
-        assert (raised, wrong) == ([], [])
-        settled, last = sizes[len(sizes) // 3], sizes[-1]
-        print(f"bytes, files, threads: {settled} .. {last}")  # noqa: T201
-        assert last[0] <= settled[0] * 1.05
-        assert last[1] <= before[0] + CONNECTIONS + 6
-        assert last[2] <= before[1] + THREADS + 4
-
-    def one_call(self, cache, own, key, wrong):
-        """A call of some kind; a value belongs to its key."""
-        match own.randrange(6):
-            case 0:
-                cache.set(key, {"key": key})
-            case 1:
-                cache.delete(key)
-            case 2:
-                cache.set_many({key: {"key": key}})
-            case 3:
-                found = cache.get_many([key])
-                if found and found[key] != {"key": key}:
-                    wrong.append(key)
-            case _:
-                value = cache.get(key)
-                if value not in (None, {"key": key}):
-                    wrong.append(key)
+                looks.append([caller.ask("look") for caller in callers])
+            ends = [caller.ask("end") for caller in callers]
+        told = self.figures(looks, ends)
+        with capsys.disabled():
+            sys.stdout.write(f"\nseed {seed}, {len(looks)} faults\n" + "\n".join(told) + "\n")
+        assert [fault for end in ends for fault in end["faults"]] == []
+        settled = looks[len(looks) // 3]
+        for before, after, end in zip(settled, looks[-1], ends, strict=True):
+            assert after["bytes"] <= before["bytes"] * GROWTH
+            assert after["files"] <= before["files"] + CONNECTIONS
+            assert after["threads"] <= THREADS + OWN_THREADS
+            assert end["threads"] <= OWN_THREADS
 
     def disturb(self, server, admin, dice):
-        """End all connections, or stop the server for a second at the most."""
-        if dice.random() < 0.5:
-            for kind in ("normal", "pubsub"):
-                admin.client_kill_filter(_type=kind, skipme=True)
-        else:
-            with stopped(server):
+        """Let one of the things happen that happen to a Redis."""
+        match dice.randrange(4):
+            case 0:
+                for kind in ("normal", "pubsub"):
+                    admin.client_kill_filter(_type=kind, skipme=True)
+            case 1:
+                with stopped(server):
+                    time.sleep(dice.random())
+            case 2:
+                server.kill()
                 time.sleep(dice.random())
+                server.start()
+            case 3:
+                admin.config_set("maxmemory", 1)
+                time.sleep(dice.random())
+                admin.config_set("maxmemory", 0)
+
+    def figures(self, looks, ends):
+        """A line a process: what it took when it had settled, and at the end."""
+        settled = looks[len(looks) // 3]
+        for number, end in enumerate(ends):
+            first, last = settled[number], looks[-1][number]
+            yield (
+                f"process {number}: {end['calls']:,} calls; {first['bytes'] / 2**20:.1f} .. "
+                f"{last['bytes'] / 2**20:.1f} MiB ({last['bytes'] / first['bytes'] - 1:+.1%}), "
+                f"{first['files']} .. {last['files']} files, {first['threads']} .. {last['threads']} threads; {len(end['faults'])} wrong: {end['faults'][:3]}"
+            )
