@@ -268,7 +268,7 @@ class BlockingIo(BlockingCaller):
         expires_at: int,
         reads: bool,
     ) -> list[Any]:
-        """Drop the connection; where the server had merely closed it, send once more what may be sent twice."""
+        """Drop the connection; if the server had merely closed it, send once more what may be sent twice."""
         try:
             _drop(connection)
             interruption = interruption_in(error)

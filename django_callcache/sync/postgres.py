@@ -6,6 +6,7 @@ For projects that may open the database itself: the same tables and functions, o
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import threading
@@ -175,10 +176,11 @@ class PostgresStore:
     def _connection(self) -> BaseDatabaseWrapper:
         """Return the connection to ask over; it may be closed."""
         if not self._apart:
-            return connections[self._database]
+            return _with_an_end(connections[self._database], self._timeout_ms / 1000)
         if self._own is None:
-            self._own = connections.create_connection(self._database)
-            self._own.inc_thread_sharing()
+            own = connections.create_connection(self._database)
+            own.inc_thread_sharing()
+            self._own = _with_an_end(own, self._timeout_ms / 1000)
         return self._own
 
     @contextmanager
@@ -229,6 +231,16 @@ def array_of(names: Sequence[str]) -> str:
     """Return names as an array of PostgreSQL's, which takes the type of what it is compared with."""
     quoted = (name.replace("\\", "\\\\").replace('"', '\\"') for name in names)
     return "{" + ",".join(f'"{name}"' for name in quoted) + "}"
+
+
+def _with_an_end(connection: BaseDatabaseWrapper, seconds: float) -> BaseDatabaseWrapper:
+    """Give connecting a time limit, unless the alias states one: the client's own is two minutes, or none."""
+    options = connection.settings_dict.get("OPTIONS") or {}
+    if connection.vendor == "postgresql" and "connect_timeout" not in options:
+        # This connection's own settings: those of the alias are the project's.
+        options = {**options, "connect_timeout": math.ceil(seconds)}
+        connection.settings_dict = {**connection.settings_dict, "OPTIONS": options}
+    return connection
 
 
 @contextmanager

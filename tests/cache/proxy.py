@@ -1,4 +1,4 @@
-"""A proxy before a Redis or a PostgreSQL: silent, slow, thin, or cutting connections; it counts what passes."""
+"""A proxy before a Redis or a PostgreSQL: silent, slow, thin, or cutting; it counts what passes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class Proxy:
         self._cuts = iter(cuts or ())
         self._request_cuts = iter(request_cuts or ())
         self._listener = socket.create_server((LOOPBACK, 0))
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)  # accepted ones inherit it
+        self._listener.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES
+        )  # accepted ones inherit it
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 

@@ -103,7 +103,7 @@ class TestBlockingIo:
     def test_ask__exception_from_a_signal(self, make_cache, start_redis, seconds):
         """A call that a signal handler ends takes no connection along and leaves its reply to nobody."""
         with Proxy(start_redis().port) as proxy:
-            proxy.seconds_a_piece = 0.002
+            proxy.delay_seconds = 0.002
             cache = make_cache(proxy.url, MAX_CONNECTIONS=1, DEADLINE=10)
             cache.set_many({"a": "a" * 100, "b": "b" * 100})
             for _ in range(10):

@@ -159,19 +159,21 @@ class TestTimeouts:
             os.kill(server.pid, signal.SIGCONT)
 
     async def test_cut__pending_calls_fail(self, make_cache, server):
-        """When the server closes the connection, reads that wait are asked once more on a new one."""
+        """When the server closes the connection, reads and plain writes that wait are sent once more."""
         with Proxy(server.port) as proxy:
             cache = make_cache(proxy.url, DEADLINE=10)
             await cache.aset("a", 1)
             proxy.is_silent = True
             reads = asyncio.gather(*(cache.aget("a", "none") for _ in range(10)))
             writes = asyncio.gather(*(cache.aset("b", 1) for _ in range(10)))
+            others = asyncio.gather(*(cache.aadd(f"c{number}", 1) for number in range(10)))
             requested = proxy.requested
             await asyncio.to_thread(wait_until, lambda: proxy.requested > requested)
             proxy.is_silent = False
             proxy.drop_connections()
             assert await reads == [1] * 10
-            assert await writes == [False] * 10
+            assert await writes == [True] * 10
+            assert await others == [False] * 10
 
     async def test_cut__right_after_connecting(self, make_cache, server):
         """A connection that ends as soon as it is made fails the call; it does not leave it waiting."""

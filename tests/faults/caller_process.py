@@ -166,9 +166,7 @@ class CallerProcess:
 
     def __init__(self, url, seed):
         command = [sys.executable, "-m", "tests.faults.caller_process", url, str(seed)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, word):
         """Tell it ``look`` or ``end``; return the answer."""

@@ -106,8 +106,12 @@ class TestKills:
                 for _ in range(15):
                     before = list(load.ended)
                     wait_until(
-                        lambda before=before: load.raised
-                        or all(now >= then + BETWEEN for now, then in zip(load.ended, before, strict=True))
+                        lambda before=before: (
+                            load.raised
+                            or all(
+                                now >= then + BETWEEN for now, then in zip(load.ended, before, strict=True)
+                            )
+                        )
                     )
                     kill(admin)
             assert (load.raised, load.wrong, load.errors) == ([], [], 0)

@@ -6,11 +6,8 @@ import threading
 
 import pytest
 import redis
-from django.contrib.sessions.backends.cache import SessionStore
 
-from django_callcache.exceptions import RedisMisconfigured, RedisUnavailable
-from testproject.parts.child import LOOPBACK, free_port
-from tests.cache.proxy import Proxy
+from django_callcache.exceptions import RedisMisconfigured
 from tests.cache.test_faults import DEFAULT, stopped
 from tests.cache.waiting import wait_until
 from tests.tls import certificate, tls_server
@@ -184,20 +181,3 @@ class TestConfiguration:
                 await face.delete("a")
         assert await face.set("a", 1) is True
         assert not face.cache._runtime.breaker.is_open
-
-
-class TestSessions:
-    @pytest.mark.parametrize("kind", ["down", "hung"])
-    def test_create__fails_fast(self, make_caches, start_redis, kind):
-        """A session that cannot be stored fails at once, not after Django's ten thousand tries."""
-        with Proxy(start_redis().port) as proxy:
-            proxy.is_silent = True
-            location = proxy.url if kind == "hung" else f"redis://{LOOPBACK}:{free_port()}/0"
-            (cache,) = make_caches(
-                {"default": {"LOCATION": location, "OPTIONS": {"CALLCACHE": {"DEADLINE": 0.1}}}}
-            )
-            store = SessionStore()
-            store["user"] = 7
-            with pytest.raises(RedisUnavailable):
-                store.create()
-            assert sum(counts["errors"] for counts in cache.counted().values()) <= 2

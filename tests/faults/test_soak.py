@@ -77,8 +77,9 @@ class TestSoak:
         settled = looks[len(looks) // 3]
         for number, end in enumerate(ends):
             first, last = settled[number], looks[-1][number]
+            grown = last["bytes"] / first["bytes"] - 1
             yield (
-                f"process {number}: {end['calls']:,} calls; {first['bytes'] / 2**20:.1f} .. "
-                f"{last['bytes'] / 2**20:.1f} MiB ({last['bytes'] / first['bytes'] - 1:+.1%}), "
-                f"{first['files']} .. {last['files']} files, {first['threads']} .. {last['threads']} threads; {len(end['faults'])} wrong: {end['faults'][:3]}"
+                f"process {number}: {end['calls']:,} calls, {len(end['faults'])} wrong {end['faults'][:3]}; "
+                f"{first['bytes'] / 2**20:.1f} .. {last['bytes'] / 2**20:.1f} MiB ({grown:+.1%}), "
+                f"{first['files']} .. {last['files']} files, {first['threads']} .. {last['threads']} threads"
             )

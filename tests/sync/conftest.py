@@ -93,6 +93,27 @@ def remote_alias(remote_url, django_db_blocker):
 
 
 @pytest.fixture
+def alias_of(django_db_blocker):
+    """Makes database aliases for addresses."""
+    made = []
+
+    def make(url):
+        alias = f"made_{len(made)}"
+        configured = connections.configure_settings(
+            {**connections.databases, alias: environ.Env.db_url_config(url)}
+        )
+        connections.databases[alias] = configured[alias]
+        made.append(alias)
+        return alias
+
+    with django_db_blocker.unblock():
+        yield make
+        for alias in made:
+            connections[alias].close()
+            del connections[alias], connections.databases[alias]
+
+
+@pytest.fixture
 def postgres_store(remote_sql, remote_alias):
     """The remote store through Django's database alias."""
     return PostgresStore(remote_alias)

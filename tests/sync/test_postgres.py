@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import signal
 
-import environ
 import pytest
 from django.db import connections, transaction
 
@@ -11,27 +10,6 @@ from django_callcache.conf import SyncSettings
 from django_callcache.exceptions import RemoteRefused, RemoteUnavailable
 from django_callcache.sync.postgres import PostgresStore
 from tests.sync.test_remote import NAMESPACE, row
-
-
-@pytest.fixture
-def alias_of(django_db_blocker):
-    """Makes database aliases for addresses."""
-    made = []
-
-    def make(url):
-        alias = f"made_{len(made)}"
-        configured = connections.configure_settings(
-            {**connections.databases, alias: environ.Env.db_url_config(url)}
-        )
-        connections.databases[alias] = configured[alias]
-        made.append(alias)
-        return alias
-
-    with django_db_blocker.unblock():
-        yield make
-        for alias in made:
-            connections[alias].close()
-            del connections[alias], connections.databases[alias]
 
 
 class TestPostgresStore:
