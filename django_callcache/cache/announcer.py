@@ -58,9 +58,9 @@ class Announcer:
             self._is_refused = True
 
 
-def announced_keys(message: object) -> list[bytes]:
-    """The keys that a message says were written; none stand for every key, as does what cannot be read."""
+def announced_keys(message: object) -> list[bytes] | None:
+    """The keys that a message says were written; none stand for every key. None: it cannot be read."""
     try:
         return _unpack(message)  # type: ignore[arg-type]
     except (msgspec.DecodeError, TypeError):
-        return []
+        return None

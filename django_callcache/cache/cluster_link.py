@@ -207,6 +207,10 @@ class Voice:
         """Drop the copies of these keys."""
         self._choir.watch.changed(redis_keys)
 
+    def puzzled(self) -> None:
+        """Something was said that cannot be read."""
+        self._choir.watch.puzzled()
+
     def _settle(self, way: str) -> None:
         self.way = way
         self._choir.settle()

@@ -323,7 +323,7 @@ def _heard(
     if channel != CHANNEL:
         keys = announced_keys(said)
         for watch in by_channel[channel]:
-            watch.changed(keys)
+            watch.puzzled() if keys is None else watch.changed(keys)
     elif said is None or isinstance(said, list):  # whatever else arrives there was published by somebody
         for watch in tracked:
             watch.changed(said or ())

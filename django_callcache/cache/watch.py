@@ -10,6 +10,9 @@ from django_callcache.cache.announcer import Announcer
 from django_callcache.cache.near import NearCache
 from django_callcache.cache.tracking import KeyTracking
 
+PUZZLED_NS = 1_000_000_000
+"""So long nothing is kept after a message that cannot be read: whoever sends many costs hits, not work."""
+
 
 class Hearer(Protocol):
     """What the link of one server tells what it hears."""
@@ -36,6 +39,7 @@ class Hearer(Protocol):
     def announced(self) -> None: ...
     def refused(self) -> None: ...
     def changed(self, redis_keys: Collection[bytes]) -> None: ...
+    def puzzled(self) -> None: ...
 
 
 class Watch:
@@ -82,6 +86,7 @@ class Watch:
         self.is_refused = False
         """Whether the server lets us listen in no way; there is no near cache then."""
         self._confirmed_at: int | None = None
+        self._puzzled_until = 0
         self.deafen()
 
     def lag_seconds(self) -> float | None:
@@ -121,8 +126,9 @@ class Watch:
 
     def confirm(self, asked_at: int) -> None:
         """Serve copies, and keep new ones: nothing that was acknowledged before ``asked_at`` is overdue."""
-        self.near.confirmed_until = asked_at + self._max_staleness_ns
         self._confirmed_at = asked_at
+        if asked_at >= self._puzzled_until:
+            self.near.confirmed_until = asked_at + self._max_staleness_ns
 
     def tracked(self, listener_id: int) -> None:
         """Redis tells of changes."""
@@ -155,3 +161,10 @@ class Watch:
                 self.near.drop_tagged()
         else:
             self.near.empty()
+
+    def puzzled(self) -> None:
+        """Drop everything, for anything may have changed, and hold nothing for a second."""
+        at = time.monotonic_ns()
+        if at >= self._puzzled_until:
+            self._puzzled_until = at + PUZZLED_NS
+            self.silence()
