@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Self
+from typing import Any, Self
 
 import redis
 
@@ -20,9 +20,23 @@ PAUSE_SECONDS = 0.002
 
 
 class Pings:
-    """The process, for as long as a block lasts; afterwards ``worst_ms`` is what it has told."""
+    """The process, for as long as a block lasts; afterwards ``worst_ms`` is what it has told.
+
+    It prints that, and the longest command that the server itself knows of: where a PING waited longer,
+    it waited for the machine.
+
+    Args:
+        client: Of the same server, to ask it for its slow log.
+        occasion: What goes on meanwhile.
+    """
+
+    def __init__(self, client: redis.Redis, occasion: str) -> None:
+        self._client: Any = client
+        self._occasion = occasion
 
     def __enter__(self) -> Self:
+        self._client.config_set("slowlog-log-slower-than", 200)
+        self._client.slowlog_reset()
         command = (sys.executable, "-m", "benchmarks.pings", os.environ["REDIS_URL"])
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]
@@ -32,6 +46,14 @@ class Pings:
     def __exit__(self, *_: object) -> None:
         told, _ = self._process.communicate()
         self.worst_ms = float(told)
+        print(f"{self.worst_ms:23.1f}  slowest PING, {self._occasion}; {self._longest()}", flush=True)
+
+    def _longest(self) -> str:
+        commands = self._client.slowlog_get(128)
+        if not commands:
+            return "no command of 0.2 ms"
+        longest = max(commands, key=lambda each: each["duration"])
+        return f"longest command {longest['duration'] / 1000:.1f} ms, {longest['command'][:60]!r}"
 
 
 def main() -> None:

@@ -16,9 +16,10 @@ from django_callcache.alerts.ledger import deliver_late, judge
 from django_callcache.cache import CallCache
 from django_callcache.conf import Settings, get_settings
 from django_callcache.live import FAULTS, LiveFacts, is_synced, look
-from django_callcache.models import CacheStat, SyncRun
+from django_callcache.models import CacheHour, SyncRun
 from django_callcache.outbox.processes import flat_pairs
 from django_callcache.outbox.stat_buckets import LATENCY_SLOTS
+from django_callcache.stats.hours import counted_hours
 from django_callcache.stats.samples import note
 from django_callcache.stats.series import Totals, percentile
 
@@ -181,8 +182,8 @@ def sync_signals(cache: CallCache, live: LiveFacts, settings: Settings) -> Value
 def _change(cache: CallCache, live: LiveFacts, present: Totals, min_reads: float) -> float | None:
     """The hit ratio of the last hour to that of the same hour of last week."""
     hour = datetime.datetime.fromtimestamp(live.now // 3600 * 3600, datetime.UTC)
-    rows = CacheStat.objects.for_alias(cache.alias).filter(hour=hour - datetime.timedelta(weeks=1))
-    then = sum((Totals.of(row, "total_") for row in rows.by_hour()), Totals())
+    rows = CacheHour.objects.for_alias(cache.alias).filter(hour=hour - datetime.timedelta(weeks=1))
+    then = sum((totals for _, totals in counted_hours(rows)), Totals())
     if min(present.gets, then.gets) < max(min_reads, 1) or not then.hit_ratio:
         return None
     return (present.hit_ratio or 0.0) / then.hit_ratio

@@ -14,6 +14,7 @@ from django.core.cache import caches
 from django.utils import timezone
 
 from django_callcache.models import (
+    COUNTERS,
     CacheAlert,
     CacheHour,
     CacheOperation,
@@ -123,7 +124,7 @@ def _wholes(stats: list[CacheStat], now: datetime.datetime) -> Iterator[CacheHou
         sets = sum(row.sets for row in rows)
         is_outage = hour <= now - OUTAGE < hour + datetime.timedelta(hours=1)
         yield CacheHour(
-            alias=ALIAS, hour=hour,
+            alias=ALIAS, hour=hour, **{name: sum(getattr(row, name) for row in rows) for name in COUNTERS},
             read_latency=add_lists((row.read_latency for row in rows), 24),
             write_latency=add_lists((row.write_latency for row in rows), 24),
             ttl_bands=add_lists((row.ttl_bands for row in rows), TTL_BANDS),

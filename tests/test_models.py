@@ -44,26 +44,14 @@ class TestCacheStat:
         with pytest.raises(IntegrityError):
             stat()
 
-    def test_by_hour__sums_prefixes(self):
-        """Sums by hour run over all prefixes of the alias in the period, oldest hour first."""
-        stat(hits=1, misses=2)
-        stat(prefix="contact:", hits=4)
-        stat(hours_ago=1, near_hits=8)
-        stat(hours_ago=2, hits=16)
-        stat(alias="other", hits=32)
-        rows = CacheStat.objects.for_alias("default").since(NOON - HOUR).by_hour()
-        assert [(row["hour"], row["total_hits"], row["total_near_hits"]) for row in rows] == [
-            (NOON - HOUR, 0, 8),
-            (NOON, 5, 0),
-        ]
-
     def test_by_prefix__sums_hours(self):
         """Sums by prefix run over the hours of the period, its end left out."""
         stat(hits=1)
         stat(hours_ago=1, hits=2)
-        stat(hours_ago=2, hits=4)
+        stat(hours_ago=2, hits=4, errors=1)
+        stat(hours_ago=2, hits=8, alias="other")
         rows = CacheStat.objects.for_alias("default").until(NOON).by_prefix()
-        assert [(row["name"], row["total_hits"]) for row in rows] == [("call:", 6)]
+        assert [(row["name"], row["total_hits"], row["total_errors"]) for row in rows] == [("call:", 6, 1)]
 
     def test_gets__all_outcomes(self):
         """Gets are hits of both tiers and misses."""

@@ -6,8 +6,7 @@ import datetime
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.db.models import Count, Max, Q, Sum
-from django.db.models.functions import TruncHour
+from django.db.models import Case, Max, Q, Sum, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -30,7 +29,7 @@ def sync_charts(alias: str, period_name: str) -> dict[str, Any]:
     points = series([], period.starts, max(period.now, period.start))
     hours = CacheHour.objects.for_alias(alias).since(period.start).order_by("hour")
     by_step = steps_of(hours, points)
-    runs = list(_runs_by_hour(alias, period.start))
+    runs = _runs_by_step(alias, period.starts)
     events = [Event(run["failed_at"], "sync", "") for run in runs if run["failed_at"]]
 
     def chart(name: str, title: Any, unit: str, *lines: tuple[Any, Values]) -> LineChart:
@@ -57,24 +56,22 @@ def sync_charts(alias: str, period_name: str) -> dict[str, Any]:
     }
 
 
-def _runs_by_hour(alias: str, start: datetime.datetime) -> Iterable[dict[str, Any]]:
-    """What the passes of each hour did, oldest first."""
+def _runs_by_step(alias: str, starts: Sequence[datetime.datetime]) -> list[dict[str, Any]]:
+    """What the passes of each step did, as far as there were any."""
+    # Comparisons, for what truncates a time is on SQLite a function in Python, called for each row.
+    latest_first = reversed(list(enumerate(starts)))
+    step = Case(*(When(started_at__gte=start, then=at) for at, start in latest_first))
     failed = Q(outcome__in=(SyncRun.Outcome.FAILED, SyncRun.Outcome.PARTIAL))
-    runs: Any = SyncRun.objects.for_alias(alias).since(start)
-    by_hour = runs.annotate(by_hour=TruncHour("started_at", tzinfo=datetime.UTC)).values("by_hour")
-    found: Iterable[dict[str, Any]] = by_hour.order_by("by_hour").annotate(
-        passes=Count("pk"),
-        total_pushed=Sum("pushed"),
-        total_pulled=Sum("pulled"),
-        failed_at=Max("started_at", filter=failed),
+    runs: Any = SyncRun.objects.for_alias(alias).since(starts[0]).annotate(step=step).values("step")
+    return list(
+        runs.order_by("step").annotate(
+            total_pushed=Sum("pushed"),
+            total_pulled=Sum("pulled"),
+            failed_at=Max("started_at", filter=failed),
+        )
     )
-    return found
 
 
 def _sums(runs: Iterable[dict[str, Any]], points: Sequence[Point], name: str) -> list[float | None]:
-    sums: list[float | None] = [None] * len(points)
-    for run in runs:
-        step = max((at for at, point in enumerate(points) if point.start <= run["by_hour"]), default=None)
-        if step is not None:
-            sums[step] = (sums[step] or 0) + run[name]
-    return sums
+    sums = {run["step"]: run[name] for run in runs}
+    return [sums.get(step) for step in range(len(points))]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from django.core.cache import caches
-from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -18,13 +18,15 @@ from django_callcache.admin.lines import Bar, LineChart, bars_of, draw_lines
 from django_callcache.admin.overview import clears_since, runs_since
 from django_callcache.admin.periods import Period, period_of
 from django_callcache.live import LiveFacts, is_synced, look, without_credentials
-from django_callcache.models import CacheHour, CacheStat
+from django_callcache.models import COUNTERS, CacheHour
 from django_callcache.outbox.processes import ProcessReport
 from django_callcache.outbox.stat_buckets import LATENCY_SLOTS, TTL_BANDS, TTL_BOUNDS
 from django_callcache.stats.series import FIRST_SLOT_NANOSECONDS, Point, Totals, add_lists, percentile, series
 
 LATENCY_BOUNDS = tuple(FIRST_SLOT_NANOSECONDS * 2**slot / 1e9 for slot in range(LATENCY_SLOTS - 1))
 """Where the latency slots end, in seconds; the last one does not."""
+
+counts_of = attrgetter(*COUNTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,6 @@ def cache_facts(alias: Alias, period_name: str | None) -> CacheFacts:
     cache, now = alias.cache, timezone.now()
     period = period_of(period_name, now)
     hours = list(CacheHour.objects.for_alias(cache.alias).since(period.start).order_by("hour"))
-    stats = CacheStat.objects.for_alias(cache.alias).since(period.start)
-    sums = stats.aggregate(**{f"total_{name}": Sum(name) for name in CacheStat.COUNTERS})
     events = [*clears_since(alias.name, period.start), *runs_since(cache.alias, period.start)[0]]
     points = series([], period.starts, max(period.now, period.start))
     by_step = steps_of(hours, points)
@@ -77,7 +77,7 @@ def cache_facts(alias: Alias, period_name: str | None) -> CacheFacts:
         period,
         look(cache, synced=is_synced(cache)),
         cache.condition,
-        Totals.of(sums, "total_"),
+        sum((Totals(*counts_of(hour)) for hour in hours), Totals()),
         _latency(period, points, by_step, events),
         _trimmed(bars_of(_added(hours, "read_latency", LATENCY_SLOTS), LATENCY_BOUNDS)),
         bars_of(_added(hours, "ttl_bands", TTL_BANDS), TTL_BOUNDS),

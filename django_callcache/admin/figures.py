@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django_callcache.admin.periods import HOUR, Period
-from django_callcache.models import CacheStat
+from django_callcache.models import CacheHour, CacheStat
 from django_callcache.outbox.stat_buckets import LATENCY_SLOTS, StatBuckets
+from django_callcache.stats.hours import counted_hours
 from django_callcache.stats.series import Point, Totals, add_latencies, percentile, series, total
 
 LATENCY_HOURS = 24
@@ -50,19 +51,18 @@ class Figures:
 
 def figures_from_rows(alias: str, period: Period) -> Figures:
     """Read the figures of a period from the hourly rows, in three queries."""
-    stats = CacheStat.objects.for_alias(alias)
-    hours = [(row["hour"], Totals.of(row, "total_")) for row in stats.since(period.earlier).by_hour()]
+    rows = CacheHour.objects.for_alias(alias)
+    hours = counted_hours(rows.since(period.earlier))
+    prefixes = CacheStat.objects.for_alias(alias).since(period.start).by_prefix()
     end = max(period.now, period.start)
     points = series(hours, period.starts, end)
-    prefixes = [(row["name"], Totals.of(row, "total_")) for row in stats.since(period.start).by_prefix()]
     recent = max(period.start, end - LATENCY_HOURS * HOUR)
-    latencies = stats.since(recent).order_by().values_list("read_latency", flat=True)
     return Figures(
         points,
         total(points),
         _sum(totals for hour, totals in hours if hour < period.start),
-        most_read(prefixes),
-        add_latencies(latencies.iterator()),
+        most_read((row["name"], Totals.of(row, "total_")) for row in prefixes),
+        add_latencies(rows.since(recent).order_by().values_list("read_latency", flat=True)),
         hours[-1][0] if hours else None,
     )
 
@@ -84,11 +84,11 @@ def figures_from_minutes(buckets: StatBuckets, alias: str, period: Period) -> Fi
             prefixes[prefix] = prefixes.get(prefix, Totals()) + totals
             latencies = add_latencies((latencies, _reads(counts)))
     points = series(counted, period.starts, period.now)
-    rows = CacheStat.objects.for_alias(alias).since(period.earlier).until(period.earlier + HOUR).by_hour()
+    before = CacheHour.objects.for_alias(alias).since(period.earlier).until(period.earlier + HOUR)
     return Figures(
         points,
         total(points),
-        _sum(Totals.of(row, "total_") for row in rows),
+        _sum(totals for _, totals in counted_hours(before)),
         most_read(prefixes.items()),
         latencies,
         counted[-1][0] if counted else None,

@@ -20,6 +20,7 @@ from django_callcache.conf import PrefixRule
 from django_callcache.live import FAULTS
 from django_callcache.models import CacheStat
 from django_callcache.outbox.stat_buckets import OTHER, TTL_BANDS, TTL_BOUNDS
+from django_callcache.stats.hours import counted_hours
 from django_callcache.stats.series import Totals, add_latencies, add_lists, percentile, series, total
 from django_callcache.ttl import Decision, Staleness
 from django_callcache.ttl.profile import HOUR
@@ -111,9 +112,7 @@ def prefix_facts(alias: Alias, prefix: str, period_name: str | None) -> PrefixFa
     period = period_of(period_name, now)
     stats = CacheStat.objects.for_alias(cache.alias).filter(prefix=prefix)
     week = now - datetime.timedelta(days=DAYS + 1)
-    by_hour = [
-        (row["hour"], Totals.of(row, "total_")) for row in stats.since(min(period.start, week)).by_hour()
-    ]
+    by_hour = counted_hours(stats.since(min(period.start, week)))
     points = series(by_hour, period.starts, max(period.now, period.start))
     rows = list(
         stats.since(period.start).order_by().values_list("read_latency", "distinct_keys", "ttl_bands")

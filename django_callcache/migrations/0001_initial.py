@@ -142,6 +142,50 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
+                ("hits", models.PositiveBigIntegerField(default=0, verbose_name="hits in Redis")),
+                (
+                    "near_hits",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Answered from the memory of a process.",
+                        verbose_name="near hits",
+                    ),
+                ),
+                ("misses", models.PositiveBigIntegerField(default=0, verbose_name="misses")),
+                ("sets", models.PositiveBigIntegerField(default=0, verbose_name="sets")),
+                ("deletes", models.PositiveBigIntegerField(default=0, verbose_name="deletes")),
+                (
+                    "errors",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Calls that Redis did not answer in time or refused.",
+                        verbose_name="errors",
+                    ),
+                ),
+                (
+                    "undecodable",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Values that could not be verified or decoded: misses.",
+                        verbose_name="undecodable values",
+                    ),
+                ),
+                (
+                    "checked",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Hits that were compared with their origin.",
+                        verbose_name="hits checked",
+                    ),
+                ),
+                (
+                    "stale",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="Checked hits whose origin had changed.",
+                        verbose_name="found stale",
+                    ),
+                ),
                 ("alias", models.CharField(max_length=100, verbose_name="cache alias")),
                 ("hour", models.DateTimeField(help_text="Start of the hour.", verbose_name="hour")),
                 ("read_latency", models.JSONField(blank=True, default=list, verbose_name="read latency")),
@@ -212,17 +256,6 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("alias", models.CharField(max_length=100, verbose_name="cache alias")),
-                (
-                    "prefix",
-                    models.CharField(
-                        blank=True,
-                        help_text="Beginning of the keys counted here.",
-                        max_length=250,
-                        verbose_name="prefix",
-                    ),
-                ),
-                ("hour", models.DateTimeField(help_text="Start of the hour.", verbose_name="hour")),
                 ("hits", models.PositiveBigIntegerField(default=0, verbose_name="hits in Redis")),
                 (
                     "near_hits",
@@ -267,6 +300,17 @@ class Migration(migrations.Migration):
                         verbose_name="found stale",
                     ),
                 ),
+                ("alias", models.CharField(max_length=100, verbose_name="cache alias")),
+                (
+                    "prefix",
+                    models.CharField(
+                        blank=True,
+                        help_text="Beginning of the keys counted here.",
+                        max_length=250,
+                        verbose_name="prefix",
+                    ),
+                ),
+                ("hour", models.DateTimeField(help_text="Start of the hour.", verbose_name="hour")),
                 (
                     "distinct_keys",
                     models.PositiveBigIntegerField(
@@ -303,20 +347,7 @@ class Migration(migrations.Migration):
                 "default_permissions": (),
                 "indexes": [
                     models.Index(
-                        fields=[
-                            "alias",
-                            "hour",
-                            "prefix",
-                            "hits",
-                            "near_hits",
-                            "misses",
-                            "sets",
-                            "deletes",
-                            "errors",
-                            "undecodable",
-                            "checked",
-                            "stale",
-                        ],
+                        fields=["alias", "hour", "prefix", "hits", "near_hits", "misses", "sets", "errors"],
                         name="callcache_stat_period",
                     ),
                     models.Index(fields=["hour"], name="callcache_stat_age"),

@@ -6,6 +6,7 @@ Questions live on the QuerySets. Rows leave by ``prune``, in bounded batches.
 from __future__ import annotations
 
 from django_callcache.models.alerts import CacheAlert
+from django_callcache.models.counted import COUNTERS
 from django_callcache.models.dashboard import Dashboard
 from django_callcache.models.dictionaries import CompressionDictionary, CompressionDictionaryQuerySet
 from django_callcache.models.history import PRUNE_BATCH, HistoryQuerySet
@@ -17,7 +18,7 @@ from django_callcache.models.operations import (
     CacheOperation,
     CacheOperationQuerySet,
 )
-from django_callcache.models.statistics import COUNTERS, PREFIX_LENGTH, CacheStat, CacheStatQuerySet
+from django_callcache.models.statistics import PREFIX_LENGTH, CacheStat, CacheStatQuerySet
 from django_callcache.models.sync import KEY_LENGTH, SyncConflict, SyncRejection, SyncRun
 from django_callcache.models.synced_redis import SyncedRedis
 

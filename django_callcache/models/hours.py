@@ -1,4 +1,4 @@
-"""What is known of a cache as a whole, hour by hour: lists that a database cannot add up, and samples."""
+"""What is known of a cache as a whole, hour by hour: the sums of all its prefixes, and samples."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_callcache.models.counted import Counted
 from django_callcache.models.history import HistoryQuerySet
 
 
@@ -16,11 +17,12 @@ class CacheHourQuerySet(HistoryQuerySet):
     time_field = "hour"
 
 
-class CacheHour(models.Model):
+class CacheHour(Counted):
     """One hour of one cache, all prefixes together.
 
-    The collector writes the lists, as those of `CacheStat`; the loop notes the highest of what it sees
-    whenever it looks, about twice a minute.
+    The collector writes counts and lists, the sums of those of `CacheStat`, so that a page reads one row an
+    hour however many prefixes there are; the loop notes the highest of what it sees whenever it looks, about
+    twice a minute.
     """
 
     SAMPLES: ClassVar = ("backlog", "oldest_seconds", "used_memory", "keys")

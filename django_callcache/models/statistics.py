@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 from django.db import models
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
+from django_callcache.models.counted import Counted
 from django_callcache.models.history import HistoryQuerySet
-
-COUNTERS = (
-    *("hits", "near_hits", "misses", "sets", "deletes", "errors", "undecodable"),
-    *("checked", "stale"),
-)
-"""What is counted, as the buckets in Redis name it."""
 
 PREFIX_LENGTH = 250
 """Characters of a prefix that are stored; longer ones are cut."""
+
+BY_PREFIX = ("hits", "near_hits", "misses", "sets", "errors")
+"""What is added up by prefix: the columns that tables of prefixes have."""
 
 
 class CacheStatQuerySet(HistoryQuerySet):
@@ -25,58 +23,28 @@ class CacheStatQuerySet(HistoryQuerySet):
 
     time_field = "hour"
 
-    def by_hour(self) -> models.QuerySet[Any, dict[str, Any]]:
-        """Sums over all prefixes: one dict an hour, oldest first."""
-        return self._sums("hour")
-
     def by_prefix(self) -> models.QuerySet[Any, dict[str, Any]]:
-        """Sums over all hours: one dict a prefix, alphabetically by its ``name``."""
+        """Sums of `BY_PREFIX` over all hours: one dict a prefix, alphabetically by its ``name``."""
+        sums = {f"total_{name}": models.Sum(name) for name in BY_PREFIX}
         # By an expression: SQLite, once analyzed, would read the whole history in the order of another index.
         named: Self = self.annotate(name=Coalesce("prefix", models.Value("")))
-        return named._sums("name")
-
-    def _sums(self, group: str) -> models.QuerySet[Any, dict[str, Any]]:
-        sums = {f"total_{name}": models.Sum(name) for name in CacheStat.COUNTERS}
         return cast(
-            "models.QuerySet[Any, dict[str, Any]]", self.order_by(group).values(group).annotate(**sums)
+            "models.QuerySet[Any, dict[str, Any]]", named.order_by("name").values("name").annotate(**sums)
         )
 
 
-class CacheStat(models.Model):
+class CacheStat(Counted):
     """What happened to one prefix in one hour.
 
-    A get is a hit in Redis, a near hit or a miss. Latency lists have 24 slots: slot i counts
-    calls faster than ``2**(10 + i)`` nanoseconds that no earlier slot counts.
+    Latency lists have 24 slots: slot i counts calls faster than ``2**(10 + i)`` nanoseconds that no
+    earlier slot counts.
     """
-
-    COUNTERS: ClassVar = COUNTERS
 
     alias = models.CharField(_("cache alias"), max_length=100)
     prefix = models.CharField(
         _("prefix"), max_length=PREFIX_LENGTH, blank=True, help_text=_("Beginning of the keys counted here.")
     )
     hour = models.DateTimeField(_("hour"), help_text=_("Start of the hour."))
-    hits = models.PositiveBigIntegerField(_("hits in Redis"), default=0)
-    near_hits = models.PositiveBigIntegerField(
-        _("near hits"), default=0, help_text=_("Answered from the memory of a process.")
-    )
-    misses = models.PositiveBigIntegerField(_("misses"), default=0)
-    sets = models.PositiveBigIntegerField(_("sets"), default=0)
-    deletes = models.PositiveBigIntegerField(_("deletes"), default=0)
-    errors = models.PositiveBigIntegerField(
-        _("errors"), default=0, help_text=_("Calls that Redis did not answer in time or refused.")
-    )
-    undecodable = models.PositiveBigIntegerField(
-        _("undecodable values"),
-        default=0,
-        help_text=_("Values that could not be verified or decoded: misses."),
-    )
-    checked = models.PositiveBigIntegerField(
-        _("hits checked"), default=0, help_text=_("Hits that were compared with their origin.")
-    )
-    stale = models.PositiveBigIntegerField(
-        _("found stale"), default=0, help_text=_("Checked hits whose origin had changed.")
-    )
     distinct_keys = models.PositiveBigIntegerField(
         _("distinct keys"), default=0, help_text=_("Different keys read in the hour, estimated within 1 %.")
     )
@@ -101,14 +69,9 @@ class CacheStat(models.Model):
         )
         indexes = (
             # Sums over a period are read from this index alone; the rows beside it are ten times as large.
-            models.Index(fields=("alias", "hour", "prefix", *COUNTERS), name="callcache_stat_period"),
+            models.Index(fields=("alias", "hour", "prefix", *BY_PREFIX), name="callcache_stat_period"),
             models.Index(fields=("hour",), name="callcache_stat_age"),
         )
 
     def __str__(self) -> str:
         return f"{self.alias} {self.prefix or '*'} {self.hour:%Y-%m-%d %H:%M}"
-
-    @property
-    def gets(self) -> int:
-        """Reads of any outcome."""
-        return self.hits + self.near_hits + self.misses

@@ -17,9 +17,10 @@ from redis.exceptions import RedisError
 
 from django_callcache.cache import CallCache
 from django_callcache.exceptions import CallCacheError
-from django_callcache.models import CacheStat, SyncRun
+from django_callcache.models import CacheHour, CacheStat, SyncRun
 from django_callcache.outbox.stat_buckets import StatBuckets
 from django_callcache.service.access import HOTTEST
+from django_callcache.stats.hours import counted_hours
 from django_callcache.stats.series import Totals
 from django_callcache.sync.leader import Heartbeat
 from django_callcache.ttl.profile import HOUR
@@ -64,9 +65,9 @@ def read_totals(cache: CallCache) -> Totals:
     except REDIS_FAULTS as fault:
         logger.warning("alias=%s counts=incomplete error=%s", cache.alias, type(fault).__name__)
     try:
-        for row in CacheStat.objects.for_alias(cache.alias).by_hour():
-            hour = round(row["hour"].timestamp()) // HOUR
-            by_hour[hour] = max(by_hour[hour], Totals.of(row, "total_"), key=lambda totals: totals.gets)
+        for moment, totals in counted_hours(CacheHour.objects.for_alias(cache.alias)):
+            hour = round(moment.timestamp()) // HOUR
+            by_hour[hour] = max(by_hour[hour], totals, key=lambda known: known.gets)
     except DatabaseError as error:
         logger.warning("alias=%s counts=incomplete error=%s", cache.alias, type(error).__name__)
     return sum(by_hour.values(), Totals())

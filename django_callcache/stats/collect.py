@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -19,6 +19,7 @@ from django.db import connections, router, transaction
 from django_callcache.conf import get_settings
 from django_callcache.models import PREFIX_LENGTH, CacheHour, CacheStat
 from django_callcache.outbox.stat_buckets import COUNTERS, LATENCY_SLOTS, OTHER, TTL_BANDS, StatBuckets
+from django_callcache.stats.series import add_lists
 
 KEEP_MINUTES = 60
 """Minutes that an hour's buckets stay after its end: people look at the last hour minute by minute,
@@ -102,7 +103,7 @@ def collect_hour(buckets: StatBuckets, alias: str, hour: int, minutes: Sequence[
             for prefix, total in sums.items()
         ]
         _upsert(rows, using)
-        _collect_whole(alias, moment, sums.values(), using)
+        _collect_whole(alias, moment, (known | {row.prefix: row for row in rows}).values(), using)
         if drop:
             transaction.on_commit(partial(buckets.drop, hour), using=using)
     return len(rows)
@@ -162,7 +163,7 @@ def _row(row: CacheStat, sums: Sums, known: CacheStat | None, hot_keys: int) -> 
     for name in COUNTERS:
         setattr(row, name, max(sums.counts.get(name, 0), getattr(known, name, 0)))
     row.distinct_keys = max(sums.distinct_keys, known.distinct_keys if known else 0)
-    _fill_lists(row, [sums], known)
+    _fill_lists(row, sums, known)
     ranking = dict(known.hot_keys) if known else {}
     for key, reads in sums.hot_keys.items():
         ranking[key] = max(reads, ranking.get(key, 0))
@@ -171,25 +172,24 @@ def _row(row: CacheStat, sums: Sums, known: CacheStat | None, hot_keys: int) -> 
     return row
 
 
-def _collect_whole(alias: str, hour: datetime.datetime, sums: Iterable[Sums], using: str) -> None:
-    """Write the row of all prefixes together; what samples have put into it stays."""
-    hours = CacheHour.objects.using(using)
-    known = hours.for_alias(alias).filter(hour=hour).select_for_update().first()
-    row = CacheHour(alias=alias, hour=hour)
-    _fill_lists(row, list(sums), known)
-    hours.bulk_create(
-        [row],
+def _collect_whole(alias: str, hour: datetime.datetime, rows: Collection[CacheStat], using: str) -> None:
+    """Write the sums of an hour's rows; what samples have put beside them stays."""
+    whole = CacheHour(alias=alias, hour=hour)
+    for name in COUNTERS:
+        setattr(whole, name, sum(getattr(row, name) for row in rows))
+    for name, (_, length) in LISTS.items():
+        setattr(whole, name, add_lists((getattr(row, name) for row in rows), length))
+    CacheHour.objects.using(using).bulk_create(
+        [whole],
         update_conflicts=True,
         unique_fields=("alias", "hour") if _names_target(using) else None,
-        update_fields=tuple(LISTS),
+        update_fields=(*COUNTERS, *LISTS),
     )
 
 
-def _fill_lists(
-    row: CacheStat | CacheHour, sums: Sequence[Sums], known: CacheStat | CacheHour | None
-) -> None:
+def _fill_lists(row: CacheStat, sums: Sums, known: CacheStat | None) -> None:
     for name, (letter, length) in LISTS.items():
-        present = [sum(each.counts.get(f"{letter}{slot}", 0) for each in sums) for slot in range(length)]
+        present = [sums.counts.get(f"{letter}{slot}", 0) for slot in range(length)]
         setattr(row, name, _greatest(present, getattr(known, name, [])))
 
 

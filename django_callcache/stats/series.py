@@ -6,6 +6,7 @@ import datetime
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import add, attrgetter
 from typing import Self
 
 from django_callcache.outbox.stat_buckets import COUNTERS, LATENCY_SLOTS
@@ -38,10 +39,10 @@ class Totals:
         return cls(**{name: int(str(counts.get(prefix + name) or 0)) for name in COUNTERS})
 
     def __add__(self, other: Totals) -> Totals:
-        return Totals(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(Totals)))
+        return Totals(*map(add, _counts(self), _counts(other)))
 
     def __bool__(self) -> bool:
-        return any(getattr(self, item.name) for item in fields(Totals))
+        return any(_counts(self))
 
     @property
     def gets(self) -> int:
@@ -62,6 +63,9 @@ class Totals:
     def near_share(self) -> float | None:
         """Share of the hits that needed no round trip; None where nothing was hit."""
         return self.near_hits / self.found if self.found else None
+
+
+_counts = attrgetter(*(item.name for item in fields(Totals)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ from django.db import connections
 
 from django_callcache.cache import CallCache
 from django_callcache.doctor import diagnose, examine
-from django_callcache.models import CacheStat
+from django_callcache.models import CacheHour
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.stat_buckets import StatBuckets
 from django_callcache.stats.collect import collect_hour
+from django_callcache.stats.hours import counted_hours
 from django_callcache.stats.series import Totals
 from testproject.demo.player import Record, Tally
 from testproject.demo.ttls import ttl_figures
@@ -143,8 +144,8 @@ def _totals() -> Totals:
     buckets = StatBuckets(cache.redis_client(), cache.redis_keys)
     for hour, minutes in groupby(buckets.minutes(), key=lambda minute: minute // 60):
         collect_hour(buckets, ALIAS, hour, list(minutes), drop=False)
-    rows = CacheStat.objects.for_alias(ALIAS).by_prefix()
-    return sum((Totals.of(row, "total_") for row in rows), Totals())
+    hours = counted_hours(CacheHour.objects.for_alias(ALIAS))
+    return sum((totals for _, totals in hours), Totals())
 
 
 def _cache() -> CallCache:

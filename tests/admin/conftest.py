@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.cache import caches
 from django.utils import timezone
 
-from django_callcache.models import CacheStat
+from django_callcache.models import CacheHour, CacheStat
 
 DEFAULT = {
     "BACKEND": "django_callcache.cache.CallCache",
@@ -56,7 +56,7 @@ def cache(two_caches):
 
 @pytest.fixture
 def stats(db):
-    """A day and a bit of rows of two prefixes, one of them hostile."""
+    """A day and a bit of rows of two prefixes, one of them hostile, and their sums by hour."""
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
     rows = [
         CacheStat(
@@ -74,6 +74,18 @@ def stats(db):
         for back in range(30)
         for prefix in ("call:", '"><script>alert(1)</script>:')
     ]
+    CacheHour.objects.bulk_create(
+        CacheHour(
+            alias="default",
+            hour=hour - datetime.timedelta(hours=back),
+            hits=120,
+            near_hits=40,
+            misses=40,
+            sets=40,
+            read_latency=[0] * 8 + [200] + [0] * 15,
+        )
+        for back in range(30)
+    )
     return CacheStat.objects.bulk_create(rows)
 
 

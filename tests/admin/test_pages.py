@@ -18,6 +18,7 @@ import django_callcache.admin
 from django_callcache.admin.overview_page import OverviewPage
 from django_callcache.models import (
     CacheAlert,
+    CacheHour,
     CacheOperation,
     CacheStat,
     CompressionDictionary,
@@ -246,7 +247,8 @@ class TestOverview:
 
     def test_overview__collector_late(self, client, cache, stats):
         """Counts that wait long for a collector are announced."""
-        CacheStat.objects.filter(hour__gte=timezone.now() - datetime.timedelta(hours=3)).delete()
+        for model in (CacheStat, CacheHour):
+            model.objects.filter(hour__gte=timezone.now() - datetime.timedelta(hours=3)).delete()
         client_, keys = cache.redis_client(), cache.redis_keys
         minute = client_.time()[0] // 60 - 90
         client_.hset(keys.stat_minute(minute), "hits|call:", 1)

@@ -13,7 +13,7 @@ from django_callcache.conf import get_settings
 from django_callcache.live import look
 from django_callcache.maintenance import cache_of
 from django_callcache.management.turns import Turns
-from django_callcache.models import CacheAlert, CacheStat, SyncRun
+from django_callcache.models import CacheAlert, CacheHour, SyncRun
 from django_callcache.outbox.stat_buckets import Growth, StatBuckets
 from django_callcache.watch import Watch
 from tests.cache.waiting import wait_until
@@ -65,7 +65,7 @@ class TestSignals:
         for hours in (0, 1):  # the hour may end meanwhile
             hour = now.replace(minute=0, second=0, microsecond=0) + datetime.timedelta(hours=hours)
             then = hour - datetime.timedelta(weeks=1)
-            CacheStat.objects.create(alias="default", prefix="a", hour=then, hits=900, misses=100)
+            CacheHour.objects.create(alias="default", hour=then, hits=900, misses=100)
         count_a_minute_ago(cache, redis_client, {"hits": 450, "misses": 550})
         assert signals_of(cache)["hit_ratio_change"] == pytest.approx(0.5)
 

@@ -11,7 +11,7 @@ from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 
 from django_callcache.exceptions import RemoteUnavailable, SyncNotRecorded
-from django_callcache.models import CacheStat, SyncRun
+from django_callcache.models import CacheHour, CacheStat, SyncRun
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.stat_buckets import Growth, StatBuckets
 from django_callcache.replication import requests
@@ -292,8 +292,8 @@ class TestGetMetrics:
         buckets = StatBuckets(cache.redis_client(), cache.redis_keys)
         buckets.add(Growth({"page:": {"hits": 7, "misses": 3}, "call:": {"near_hits": 1}}))
         for hour, hits in ((this_hour, 5), (this_hour - timedelta(days=3), 100)):
-            await CacheStat.objects.acreate(alias="default", prefix="page:", hour=hour, hits=hits)
-        await CacheStat.objects.acreate(alias="another", prefix="page:", hour=this_hour, hits=1000)
+            await CacheHour.objects.acreate(alias="default", hour=hour, hits=hits)
+        await CacheHour.objects.acreate(alias="another", hour=this_hour, hits=1000)
         metrics = await service.get_metrics()
         assert (metrics.hit_count, metrics.miss_count) == (108, 3)
 
@@ -312,7 +312,7 @@ class TestGetMetrics:
 
     async def test_redis_down(self, redis_down):
         """Without Redis the rows are left, and what is not known says so."""
-        await CacheStat.objects.acreate(
+        await CacheHour.objects.acreate(
             alias="default", hour=datetime(2026, 11, 18, 12, tzinfo=UTC), hits=3, misses=1
         )
         metrics = await CacheService().get_metrics()

@@ -71,24 +71,27 @@ class TestHours:
         """Lists of all prefixes are added up; collecting twice changes nothing, samples stay."""
         start = buckets.hour * 3600
         note("default", start + 10, backlog=7, keys=None)
-        buckets.put(1, {"r8": 5, "w9": 2, "t5": 3})
-        buckets.put(2, {"r8": 1, "t12": 1}, prefix="page:")
+        buckets.put(1, {"r8": 5, "w9": 2, "t5": 3, "hits": 4, "misses": 1})
+        buckets.put(2, {"r8": 1, "t12": 1, "hits": 3}, prefix="page:")
         for _ in range(2):
             collect(At(buckets, 5), "default")
         row = CacheHour.objects.get()
         assert (row.read_latency[8], row.write_latency[9]) == (6, 2)
         assert (row.ttl_bands[5], row.ttl_bands[12], sum(row.ttl_bands)) == (3, 1, 4)
         assert (row.backlog, row.keys) == (7, None)
+        assert (row.hits, row.misses, row.errors) == (7, 1, 0)
         assert CacheStat.objects.get(prefix="call:").ttl_bands[5] == 3
 
     def test_collect__lost_buckets(self, buckets):
-        """What Redis lost meanwhile stays as it was counted."""
-        buckets.put(1, {"r8": 5})
+        """What Redis lost meanwhile stays as it was counted, and the whole is the sum of what there is."""
+        buckets.put(1, {"r8": 5, "hits": 5})
         collect(At(buckets, 5), "default")
         buckets.client.delete(buckets.keys.stat_minute(buckets.hour * 60 + 1))
-        buckets.put(3, {"r8": 2})
+        buckets.put(3, {"r8": 2, "hits": 2}, prefix="page:")
         collect(At(buckets, 5), "default")
-        assert CacheHour.objects.get().read_latency[8] == 5
+        row = CacheHour.objects.get()
+        assert row.read_latency[8] == 7
+        assert row.hits == sum(CacheStat.objects.values_list("hits", flat=True)) == 7
 
     def test_note__highest(self):
         """A sample is kept where it is the highest of its hour."""
