@@ -81,8 +81,8 @@ def main() -> int:
             settings.DATABASES["default"] = _postgresql(parts.enter_context(PostgresServer()).url)
         django.setup()
         print(
-            f"{options.database}, {PREFIXES * DAYS * 24:,} rows; of {options.rounds} the median, the worst, and "
-            "the median of processor time, in ms"
+            f"{options.database}, {PREFIXES * DAYS * 24:,} rows; of {options.rounds} the median, the worst, "
+            "and the median of processor time, in ms"
         )
         _fill()
         medians = [_measure(page, options.rounds) for page in PAGES]

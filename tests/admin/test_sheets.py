@@ -40,9 +40,7 @@ def hours(stats):
     """What the loop has sampled, beside the rows of the prefixes."""
     hour = stats[0].hour
     for back in range(3):
-        CacheHour.objects.create(
-            alias="default",
-            hour=hour - datetime.timedelta(hours=back),
+        CacheHour.objects.filter(hour=hour - datetime.timedelta(hours=back)).update(
             backlog=back,
             oldest_seconds=back * 60,
             used_memory=1000 + back,
