@@ -104,15 +104,26 @@ class RemoteUnavailable(SyncError):
     Args:
         message: What happened.
         retry_after: Seconds to wait, where the store said so.
+        is_limited: Whether it answers, and wants fewer requests.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, is_limited: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.is_limited = is_limited
 
 
 class RemoteRefused(SyncError):
-    """The remote store refuses us: credentials, permissions or a missing schema. A person has to act."""
+    """The remote store refuses us: credentials, permissions or a missing schema. A person has to act.
+
+    Args:
+        message: What happened.
+        lacks_schema: Whether our tables and functions are missing there, or are of another release.
+    """
+
+    def __init__(self, message: str, *, lacks_schema: bool = False) -> None:
+        super().__init__(message)
+        self.lacks_schema = lacks_schema
 
 
 class WrongEnvironment(RemoteRefused):

@@ -17,8 +17,9 @@ from django_callcache.exceptions import CallCacheError
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.outbox.durability import read_info
 from django_callcache.outbox.processes import ProcessReport, flat_pairs, read_reports
-from django_callcache.sync.leader import Heartbeat
+from django_callcache.sync.leader import SILENT_SECONDS, Heartbeat, last_sign, loops_of
 from django_callcache.sync.pause import Pause
+from django_callcache.sync.standing import Standing
 from django_callcache.ttl import Staleness
 
 FAULTS = (RedisError, CallCacheError, OSError)
@@ -62,6 +63,10 @@ class LiveFacts:
     """What the processes that live say of themselves."""
     heartbeat: Heartbeat | None = None
     """Last sign of life of the loop."""
+    loops: tuple[Heartbeat, ...] = ()
+    """The loops that live, the oldest first."""
+    standing: Standing | None = None
+    """How the remote store answered last, as the loop found it."""
     staleness: Mapping[str, Staleness] = field(default_factory=dict)
     """What comparisons of hits with their origin have found, by prefix."""
     held: Pause | None = None
@@ -147,16 +152,18 @@ def _look(cache: CallCache, synced: bool) -> LiveFacts:
         ("HGETALL", names.processes()),
         ("HGETALL", names.heartbeat()),
         ("HGETALL", names.pause()),
+        ("HGETALL", names.standing()),
     )
-    time, info_text, totals, minutes, processes, heartbeat, pause = replies
+    time, info_text, totals, minutes, processes, heartbeat, pause, standing = replies
     if isinstance(info_text, NoPermissionError):
         info_text = b""  # the user of the cache may do without
-    for reply in (time, info_text, totals, minutes, processes, heartbeat, pause):
+    for reply in (time, info_text, totals, minutes, processes, heartbeat, pause, standing):
         if isinstance(reply, RedisError):
             raise reply
     outbox = DirtyEntries(cache.redis_client(), names) if synced else None
     info = read_info(info_text)
     now = int(time[0]) + int(time[1]) / 1e6
+    loops = loops_of(flat_pairs(heartbeat))
     return LiveFacts(
         now=now,
         version=info.get("redis_version", ""),
@@ -173,7 +180,9 @@ def _look(cache: CallCache, synced: bool) -> LiveFacts:
         totals={name.decode(): int(count) for name, count in flat_pairs(totals).items()},
         last_minute=int(minutes[0]) if minutes else None,
         processes=read_reports(flat_pairs(processes), now),
-        heartbeat=Heartbeat.of(flat_pairs(heartbeat)),
+        heartbeat=last_sign(loops),
+        loops=tuple(loop for loop in loops if not loop.is_ended and now - loop.alive_at <= SILENT_SECONDS),
+        standing=Standing.of(flat_pairs(standing)),
         staleness=cache.measured_staleness(),
         held=Pause.of(flat_pairs(pause)),
     )

@@ -61,6 +61,7 @@ class Loop:
         interval_seconds: Pause between two turns.
         beat: Called while the loop waits, so that others see it alive.
         beat_seconds: Longest time between two beats.
+        plan: Called before each pause, with its seconds.
         event: What the loop waits on.
         chance: Returns a number from 0 to 1.
     """
@@ -72,6 +73,7 @@ class Loop:
         interval_seconds: float,
         beat: Callable[[], object] = lambda: None,
         beat_seconds: float = 10.0,
+        plan: Callable[[float], object] = lambda seconds: None,
         event: Event | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -79,6 +81,7 @@ class Loop:
         self._interval = interval_seconds
         self._beat = beat
         self._beat_seconds = beat_seconds
+        self._plan = plan
         self._event = event or threading.Event()
         self._chance = chance
         self._failures = 0
@@ -160,6 +163,7 @@ class Loop:
 
     def _wait(self, seconds: float) -> None:
         """Wait, with a beat now and then, until it is time, or the loop is woken or stopped."""
+        self._plan(seconds)
         while seconds > 0 and not self._stopping:
             slice_seconds = min(seconds, self._beat_seconds)
             if self._event.wait(slice_seconds):

@@ -35,6 +35,7 @@ from django_callcache.stats.collect import Collected, collect
 from django_callcache.sync.leader import LoopLease
 from django_callcache.sync.pause import Pause
 from django_callcache.sync.remote import RemoteStore
+from django_callcache.sync.standing import note_standing
 from django_callcache.sync.sync_pass import SyncReport
 from django_callcache.tables.following import Followed, follow, needs_schema
 from django_callcache.training import restore
@@ -133,6 +134,7 @@ def run_once(
             report.pruned = _prune()
         with _noted(report, "totals"):
             StatBuckets(cache.redis_client(), cache.redis_keys).note(*totals_of(report, time.time()))
+            _note_standing(cache, report)
         if prefix is None and may_go_on():
             requests.answer(cache, number, report.sync)
     finally:
@@ -185,6 +187,13 @@ def cache_of(alias: str) -> CallCache:
 def own_aliases() -> list[str]:
     """Return the aliases in ``CACHES`` that are ours."""
     return [alias for alias in caches if isinstance(caches[alias], CallCache)]
+
+
+def _note_standing(cache: CallCache, report: Report) -> None:
+    """Keep how the remote store answered, where it was asked."""
+    faults = [error for error in report.errors if isinstance(error, SyncError)]
+    if faults or report.sync is not None:
+        note_standing(cache.redis_client(), cache.redis_keys, next(iter(faults), None))
 
 
 def totals_of(report: Report, now: float) -> tuple[dict[str, int], dict[str, float]]:

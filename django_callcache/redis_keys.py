@@ -231,8 +231,12 @@ class RedisKeys:
         return self._sync + b"pause"
 
     def heartbeat(self) -> bytes:
-        """Hash: who runs the loop, and when it was last alive."""
+        """Hash: who runs loops, and when each was last alive."""
         return self._sync + b"heartbeat"
+
+    def standing(self) -> bytes:
+        """Hash: how the remote store answered last, and since when."""
+        return self._sync + b"standing"
 
     def _names(self, tag: bytes) -> OutboxNames:
         stem = self.root + b"outbox:" + tag

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -16,13 +17,15 @@ from django.db import DatabaseError, close_old_connections
 from django_callcache.cache import CallCache
 from django_callcache.clearing import Clearing, are_asked_for, next_of
 from django_callcache.conf import get_settings
-from django_callcache.exceptions import SyncError
+from django_callcache.exceptions import RemoteRefused, SyncError
 from django_callcache.live import FAULTS
 from django_callcache.maintenance import Report, cache_of, follow_once, run_once
+from django_callcache.outbox.stat_buckets import StatBuckets
 from django_callcache.replication.losses import AfterLoss
 from django_callcache.replication.requests import is_asked_for
 from django_callcache.sync.leader import Heartbeat
 from django_callcache.sync.remote import RemoteStore
+from django_callcache.sync.standing import note_standing
 from django_callcache.tables.following import needs_schema, sources_of
 from django_callcache.tables.pace import Pace
 from django_callcache.watch import Watch
@@ -100,6 +103,8 @@ class Turns:
     def __call__(self) -> float | None:
         """Run once for each alias; raise the first error when all had their turn."""
         close_old_connections()
+        for alias in self._caches:
+            self._note(alias, next_at=0.0)
         try:
             self.beat()
             self._check_schema()
@@ -129,6 +134,19 @@ class Turns:
             self.clear()
         if any(is_asked_for(cache) for cache in self._caches.values()):
             self.wake()
+
+    def plan(self, seconds: float) -> None:
+        """Note when the next turn is due, for the signs of life of the pause."""
+        next_at = time.time() + seconds
+        for alias in self._caches:
+            self._note(alias, next_at=next_at)
+
+    def end(self) -> None:
+        """Leave the last sign of life: this loop has ended."""
+        for alias, cache in self._caches.items():
+            self._note(alias, is_ended=True, next_at=0.0)
+            with suppress(*FAULTS):
+                self._heartbeats[alias].write(cache.redis_client(), cache.redis_keys)
 
     def follow(self) -> None:
         """Let entries follow the tables that they come from, every few seconds; after failures less often."""
@@ -181,8 +199,19 @@ class Turns:
         if not any(map(needs_schema, self._caches.values())):
             return
         if self._remote is not None and not self._schema_is_known:
-            self._remote.check_schema()
+            try:
+                self._remote.check_schema()
+            except SyncError as error:
+                self._tell_standing(error)
+                raise
             self._schema_is_known = True
+
+    def _tell_standing(self, error: SyncError) -> None:
+        """Tell those who look at a cache why there are no passes, and the alert rules."""
+        for cache in self._caches.values():
+            client, names = cache.redis_client(), cache.redis_keys
+            note_standing(client, names, error)
+            StatBuckets(client, names).note({}, {"refused": float(isinstance(error, RemoteRefused))})
 
     def _run(self, alias: str) -> Report:
         try:

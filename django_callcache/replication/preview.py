@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from django_callcache.cache.backend import CallCache
@@ -33,29 +34,40 @@ class Preview:
     """Rows of keys that this cache does not sync."""
     reset: bool = False
     """Whether everything would be pulled anew; rows are those of the whole namespace then."""
+    is_complete: bool = True
+    """Whether all was looked at; else the numbers are the least that they can be."""
 
 
-def preview(cache: CallCache, remote: RemoteStore, prefix: str | None = None) -> Preview:
+def preview(
+    cache: CallCache,
+    remote: RemoteStore,
+    prefix: str | None = None,
+    may_go_on: Callable[[], bool] = lambda: True,
+) -> Preview:
     """Look at the outbox and at the changes of the remote store; change nothing on either side.
 
     Args:
         cache: Which.
         remote: Its remote store.
         prefix: Count no other keys to push than those that begin with it.
+        may_go_on: Asked between entries and pages; False ends the look.
 
     Raises:
         SyncError: The remote store cannot be read.
     """
     found = Preview()
-    _look_up(found, cache, prefix)
-    _look_down(found, cache, remote)
+    _look_up(found, cache, prefix, may_go_on)
+    _look_down(found, cache, remote, may_go_on)
     return found
 
 
-def _look_up(found: Preview, cache: CallCache, prefix: str | None) -> None:
+def _look_up(found: Preview, cache: CallCache, prefix: str | None, may_go_on: Callable[[], bool]) -> None:
     outbox = DirtyEntries(cache.redis_client(), cache.redis_keys)
     by_prefix = Counter[str]()
     for entry in outbox.entries():
+        if not may_go_on():
+            found.is_complete = False
+            break
         key = key_of(entry)
         if prefix is None or key.startswith(prefix):
             found.push += 1
@@ -66,7 +78,7 @@ def _look_up(found: Preview, cache: CallCache, prefix: str | None) -> None:
     found.by_prefix = dict(by_prefix.most_common())
 
 
-def _look_down(found: Preview, cache: CallCache, remote: RemoteStore) -> None:
+def _look_down(found: Preview, cache: CallCache, remote: RemoteStore, may_go_on: Callable[[], bool]) -> None:
     replica, values = Replica(cache.redis_client(), cache.redis_keys), CacheValues(cache)
     namespace, batch = namespace_of(cache), get_settings().sync.batch
     cursor = replica.cursor(namespace)
@@ -82,5 +94,8 @@ def _look_down(found: Preview, cache: CallCache, remote: RemoteStore) -> None:
         known = replica.known([place.redis_key for _, place in placed])
         found.pull += sum((row.remote_version or 0) > rv for (row, _), rv in zip(placed, known, strict=True))
         if not page.more:
+            return
+        if not may_go_on():
+            found.is_complete = False
             return
         after, epoch = page.next, page.epoch

@@ -19,8 +19,12 @@ REMOTES = {
 """Named, not imported: each needs a library that the others' users may not have."""
 
 
-def open_remote(settings: SyncSettings) -> RemoteStore | None:
+def open_remote(settings: SyncSettings, *, is_waited_for: bool = False) -> RemoteStore | None:
     """Return the remote store of the settings, None where there is none.
+
+    Args:
+        settings: Of sync.
+        is_waited_for: Whether a person waits, in a process with transactions of its own.
 
     Raises:
         ImproperlyConfigured: It cannot be, or the namespace is missing.
@@ -29,7 +33,9 @@ def open_remote(settings: SyncSettings) -> RemoteStore | None:
         return None
     if not settings.namespace:
         raise ImproperlyConfigured('CALLCACHE["SYNC"]["NAMESPACE"] is missing: name this deployment')
-    return cast("RemoteStore", _kind_of(settings.remote).from_settings(settings))
+    kind = _kind_of(settings.remote)
+    make = getattr(kind, "for_reading", kind.from_settings) if is_waited_for else kind.from_settings
+    return cast("RemoteStore", make(settings))
 
 
 def open_reader(settings: SyncSettings) -> SourceTables:

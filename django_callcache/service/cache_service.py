@@ -209,6 +209,7 @@ class CacheService:
         if task is not None and not task.get_loop().is_closed():
             task.cancel()
             await asyncio.wait({task})
+        await self._leave(replace(self._heartbeat, is_ended=True))
         logger.info("alias=%s sync=stopped", self.alias)
 
     async def sync_now(self) -> Report:
@@ -336,13 +337,17 @@ class CacheService:
         ends_at = time.monotonic() + seconds
         while (left := ends_at - time.monotonic()) > 0:
             self._heartbeat = replace(self._heartbeat, alive_at=time.time())
-            cache = self._cache
             await in_thread(self._watch.look_if_due)
-            try:
-                await in_thread(self._heartbeat.write, cache.redis_client(), cache.redis_keys)
-            except REDIS_FAULTS as fault:
-                logger.debug("alias=%s heartbeat=late error=%s", self.alias, type(fault).__name__)
+            await self._leave(self._heartbeat)
             await asyncio.sleep(min(left, BEAT_SECONDS))
+
+    async def _leave(self, sign: Heartbeat) -> None:
+        """Leave a sign of life in Redis, if it answers."""
+        cache = self._cache
+        try:
+            await in_thread(sign.write, cache.redis_client(), cache.redis_keys)
+        except REDIS_FAULTS as fault:
+            logger.debug("alias=%s heartbeat=late error=%s", self.alias, type(fault).__name__)
 
     def _local_time(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), self._zone)

@@ -30,7 +30,8 @@ def fault_of(code: str, message: str = "") -> SyncError:
     if code in TRANSIENT or code[:2] in TRANSIENT_CLASSES or STATEMENT_TIMEOUT in message:
         return RemoteUnavailable(f"The remote database cannot do it now (code {code})")
     if code in MISSING:
-        return RemoteRefused(f"The remote schema is missing or incomplete (code {code}): {HOW_TO_INSTALL}")
+        message = f"The remote schema is missing or incomplete (code {code}): {HOW_TO_INSTALL}"
+        return RemoteRefused(message, lacks_schema=True)
     if code == LITE_UNCLASSIFIED or (code[:2] in DATA_CLASSES and code != "22023"):
         return RemoteRejected(f"The remote database refuses the data (code {code})")
     if code[:2] in REFUSAL_CLASSES or any(words in message for words in REFUSALS):

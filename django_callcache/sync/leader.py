@@ -5,11 +5,12 @@ The lease saves work, it does not guard data: two passes at once are wasteful, n
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 from uuid import uuid4
 
@@ -20,6 +21,12 @@ from django_callcache.redis_keys import RedisKeys
 
 HEARTBEAT_SECONDS = 7 * 86_400
 """How long the last sign of life is kept."""
+
+SILENT_SECONDS = 15.0
+"""A loop that shows no sign of life for so long is at a pass, or gone."""
+
+LOOPS_KEPT = 32
+"""Loops whose last signs are kept; with more, those go that have been silent."""
 
 RENEW = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -100,6 +107,10 @@ class Heartbeat:
     """End of the last pass; 0 before the first."""
     outcome: str = ""
     """How the last pass ended: ``ok``, ``partial``, ``failed``; ``none`` without a remote store."""
+    next_at: float = 0.0
+    """When the next turn is due; 0 where it is under way."""
+    is_ended: bool = False
+    """Whether the loop has ended by itself."""
 
     @classmethod
     def of_this_process(cls) -> Self:
@@ -108,31 +119,48 @@ class Heartbeat:
         return cls(host=socket.gethostname(), pid=os.getpid(), started_at=now, alive_at=now)
 
     def write(self, client: redis.Redis, keys: RedisKeys) -> None:
-        """Leave the sign in Redis."""
-        stated: Any = {field.name: str(getattr(self, field.name)) for field in fields(self)}
+        """Leave the sign in Redis, beside those of other loops."""
+        name = keys.heartbeat()
         with client.pipeline(transaction=False) as pipeline:
-            pipeline.hset(keys.heartbeat(), mapping=stated)
-            pipeline.expire(keys.heartbeat(), HEARTBEAT_SECONDS)
-            pipeline.execute()
+            pipeline.hset(name, self._field, json.dumps(asdict(self)))
+            pipeline.expire(name, HEARTBEAT_SECONDS)
+            pipeline.hlen(name)
+            *_, kept = pipeline.execute()
+        if kept > LOOPS_KEPT:
+            found: Any = client.hgetall(name)
+            silent = self.alive_at - SILENT_SECONDS
+            gone = [loop._field for loop in loops_of(found) if loop.alive_at < silent]
+            if gone:
+                client.hdel(name, *gone)
+
+    @property
+    def _field(self) -> str:
+        return f"{self.host} {self.pid} {self.started_at}"
 
     @classmethod
-    def read(cls, client: redis.Redis, keys: RedisKeys) -> Self | None:
-        """Return the last sign of life, None where there is none."""
+    def read(cls, client: redis.Redis, keys: RedisKeys) -> Heartbeat | None:
+        """Return the last sign of life of any loop, None where there is none."""
         found: Any = client.hgetall(keys.heartbeat())
-        return cls.of(found)
+        return last_sign(loops_of(found))
 
-    @classmethod
-    def of(cls, found: Mapping[bytes, bytes]) -> Self | None:
-        """Return the sign of life that a hash in Redis holds, None where it holds none."""
+
+def loops_of(found: Mapping[bytes, bytes]) -> tuple[Heartbeat, ...]:
+    """Return the last signs of the loops that a hash in Redis holds, the oldest loop first."""
+    loops = []
+    for text in found.values():
         try:
-            values = {name.decode(): value.decode() for name, value in found.items()}
-            return cls(
-                host=values["host"],
-                pid=int(values["pid"]),
-                started_at=float(values["started_at"]),
-                alive_at=float(values["alive_at"]),
-                passed_at=float(values["passed_at"]),
-                outcome=values["outcome"],
-            )
-        except (KeyError, ValueError):
-            return None
+            loops.append(Heartbeat(**json.loads(text)))
+        except (ValueError, TypeError):
+            continue
+    return tuple(sorted(loops, key=lambda loop: (loop.started_at, loop.host, loop.pid)))
+
+
+def last_sign(loops: Sequence[Heartbeat]) -> Heartbeat | None:
+    """Return what some loops together say: who was alive last and at work, and the last pass of all."""
+    if not loops:
+        return None
+    alive_at = max(loop.alive_at for loop in loops)
+    present = [loop for loop in loops if loop.alive_at >= alive_at - SILENT_SECONDS]
+    at_work = max(present, key=lambda loop: (loop.passed_at, loop.alive_at))
+    latest = max(loops, key=lambda loop: loop.passed_at)
+    return replace(at_work, alive_at=alive_at, passed_at=latest.passed_at, outcome=latest.outcome)

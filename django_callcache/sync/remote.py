@@ -285,5 +285,7 @@ def ensure_schema_version(found: object) -> None:
         return
     what = f"has schema version {found}" if isinstance(found, int) else "says no schema version"
     raise RemoteRefused(
-        f"The remote store {what}, this release needs {SCHEMA_VERSION}: {HOW_TO_INSTALL}, or upgrade this app"
+        f"The remote store {what}, this release needs {SCHEMA_VERSION}: {HOW_TO_INSTALL}, "
+        "or upgrade this app",
+        lacks_schema=True,
     )

@@ -62,6 +62,7 @@ except ImportError as error:
 CONNECT_SECONDS = 3.0
 BUSY_STATUSES = frozenset({408, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524})
 """Answers of gateways and limits: the request may be sent again. 52x are Cloudflare's."""
+TOO_MANY = 429
 MAX_RETRY_AFTER = 3600.0
 
 MOST_NAMES = 300
@@ -349,7 +350,9 @@ def _judge_status(response: httpx.Response) -> None:
         raise RemoteUnavailable(f"Supabase answers with a redirect ({status}), which is not followed")
     if status in BUSY_STATUSES:
         raise RemoteUnavailable(
-            f"Supabase is busy or down ({status})", retry_after=_retry_after(response.headers)
+            f"Supabase is busy or down ({status})",
+            retry_after=_retry_after(response.headers),
+            is_limited=status == TOO_MANY,
         )
     if status in (401, 403):
         raise RemoteRefused(

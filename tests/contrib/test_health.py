@@ -37,6 +37,7 @@ class TestCallCacheLoop:
         assert "no sign of life" in str((await CallCacheLoop().get_result()).error)
         Heartbeat.of_this_process().write(client, keys)
         assert (await CallCacheLoop().get_result()).error is None
+        client.delete(keys.heartbeat())
         Heartbeat(host="h", pid=1, started_at=0, alive_at=time.time() - 90).write(client, keys)
         assert "s old" in str((await CallCacheLoop().get_result()).error)
         assert (await CallCacheLoop(max_age_seconds=600).get_result()).error is None

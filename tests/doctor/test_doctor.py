@@ -269,6 +269,7 @@ class TestCommand:
         cache = patient()
         call_command("callcache_doctor", liveness=True)
         assert capsys.readouterr().out == "The loop is alive.\n"
+        cache.redis_client().delete(cache.redis_keys.heartbeat())
         beat = Heartbeat(host="h", pid=1, started_at=0, alive_at=time.time() - 90)
         beat.write(cache.redis_client(), cache.redis_keys)
         with pytest.raises(CommandError, match=r"sign of life is \d+ s old") as caught:

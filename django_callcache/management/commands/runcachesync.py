@@ -119,13 +119,20 @@ class Command(BaseCommand):
                 self._preview(aliases or own_aliases(), remote, prefix, as_json)
             return
         loop = Loop(
-            turns, interval_seconds=interval or settings.interval, beat=turns.watch, beat_seconds=BEAT_SECONDS
+            turns,
+            interval_seconds=interval or settings.interval,
+            beat=turns.watch,
+            beat_seconds=BEAT_SECONDS,
+            plan=turns.plan,
         )
         turns.may_go_on = lambda: not loop.is_stopping
         turns.wake = loop.wake
         turns.is_last = once
         with logging_to_stderr(verbosity), closing(remote):
-            went_well = self._run(loop, 1 if once else max_passes)
+            try:
+                went_well = self._run(loop, 1 if once else max_passes)
+            finally:
+                turns.end()
         if not went_well:
             raise CommandError("The last pass failed.", returncode=1)
 
