@@ -67,11 +67,12 @@ class TestLookedAt:
     def test_live(self, cache):
         """Figures of the server are those of all nodes together."""
         cache.set_many(CALLS)
+        before = cache.redis_client().dbsize()
         facts = look(cache)
         assert facts.fault == ""
         assert (facts.backlog, facts.backlog_bytes > 0) == (12, True)
-        assert facts.keys == cache.redis_client().dbsize()
-        assert server_of(cache, synced=True).keys == facts.keys
+        # The process notes its counts meanwhile, so there may be more keys from one look to the next.
+        assert before <= facts.keys <= server_of(cache, synced=True).keys <= cache.redis_client().dbsize()
 
     def test_scan__pages(self, cache):
         """The keys page walks over all nodes."""
