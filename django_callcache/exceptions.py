@@ -90,6 +90,10 @@ class LoaderTimeout(CallCacheError, TimeoutError):
     """A loader took longer than ``hard_timeout``, without a stale value; it goes on in the background."""
 
 
+class PinRefused(CallCacheError, ValueError):
+    """A TTL was not pinned, or what adapts not paused, and nothing has changed; the message says why."""
+
+
 class TraceRefused(CallCacheError):
     """There is nothing to simulate TTL policies on; the message says why."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from redis.exceptions import NoPermissionError, RedisError
 
 from django_callcache.cache import CallCache
+from django_callcache.cache.shared_overrides import read_overrides
 from django_callcache.conf import CacheOptions, SyncSettings
 from django_callcache.exceptions import CallCacheError
 from django_callcache.outbox.dirty import DirtyEntries
@@ -20,7 +21,7 @@ from django_callcache.outbox.processes import ProcessReport, flat_pairs, read_re
 from django_callcache.sync.leader import SILENT_SECONDS, Heartbeat, last_sign, loops_of
 from django_callcache.sync.pause import Pause
 from django_callcache.sync.standing import Standing
-from django_callcache.ttl import Staleness
+from django_callcache.ttl import Overrides, Staleness
 
 FAULTS = (RedisError, CallCacheError, OSError)
 """What a Redis that is down, refuses or was stopped in the middle raises."""
@@ -71,6 +72,8 @@ class LiveFacts:
     """What comparisons of hits with their origin have found, by prefix."""
     held: Pause | None = None
     """Who paused the sync, if it is paused."""
+    overrides: Overrides = field(default_factory=Overrides)
+    """What people have decided about TTLs, that holds now."""
 
     @property
     def is_reachable(self) -> bool:
@@ -153,11 +156,12 @@ def _look(cache: CallCache, synced: bool) -> LiveFacts:
         ("HGETALL", names.heartbeat()),
         ("HGETALL", names.pause()),
         ("HGETALL", names.standing()),
+        ("HGETALL", names.overrides()),
     )
-    time, info_text, totals, minutes, processes, heartbeat, pause, standing = replies
+    time, info_text, totals, minutes, processes, heartbeat, pause, standing, overrides = replies
     if isinstance(info_text, NoPermissionError):
         info_text = b""  # the user of the cache may do without
-    for reply in (time, info_text, totals, minutes, processes, heartbeat, pause, standing):
+    for reply in (time, info_text, totals, minutes, processes, heartbeat, pause, standing, overrides):
         if isinstance(reply, RedisError):
             raise reply
     outbox = DirtyEntries(cache.redis_client(), names) if synced else None
@@ -185,6 +189,7 @@ def _look(cache: CallCache, synced: bool) -> LiveFacts:
         standing=Standing.of(flat_pairs(standing)),
         staleness=cache.measured_staleness(),
         held=Pause.of(flat_pairs(pause)),
+        overrides=read_overrides(flat_pairs(overrides)).at(now),
     )
 
 

@@ -82,6 +82,11 @@ GAUGES: tuple[Gauge, ...] = (
         "Seconds since Redis last confirmed to the slowest process that no copy is out of date.",
         lambda live: max((each.lag_seconds or 0.0 for each in live.processes), default=0.0),
     ),
+    (
+        "callcache_ttl_paused",
+        "Whether people have paused the policies that adapt TTLs (1) or not (0).",
+        lambda live: float(live.overrides.pause is not None),
+    ),
     ("callcache_redis_memory_used_bytes", "Memory that Redis uses.", lambda live: live.used_memory),
     ("callcache_redis_memory_max_bytes", "Redis's memory limit; 0: none.", lambda live: live.max_memory),
     ("callcache_redis_keys", "Keys in the cache's Redis database.", lambda live: live.keys),
@@ -160,6 +165,7 @@ class CallCacheCollector(Collector):
             evicted.add_metric([alias], live.evicted_keys)
         yield evicted
         yield from _staleness(answered)
+        yield _pins(answered)
         yield from _counters(SYNC_COUNTERS, synced)
         yield from _passes(synced)
         yield from _gauges(SYNC_GAUGES, synced)
@@ -365,6 +371,18 @@ def _staleness(answered: Iterable[tuple[str, LiveFacts]]) -> Iterator[Metric]:
             checked.add_metric([alias, prefix, "stale"], known.stale_count)
             checked.add_metric([alias, prefix, "unclear"], known.unclear_count)
     yield from (ratio, checked)
+
+
+def _pins(answered: Iterable[tuple[str, LiveFacts]]) -> Metric:
+    family = GaugeMetricFamily(
+        "callcache_pinned_ttl_seconds",
+        "What people have pinned the entries of a prefix to; none where it is not pinned.",
+        labels=["alias", "prefix"],
+    )
+    for alias, live in answered:
+        for prefix, pin in live.overrides.pins.items():
+            family.add_metric([alias, prefix], pin.ttl_seconds)
+    return family
 
 
 def _gauges(gauges: Iterable[Gauge], answered: Iterable[tuple[str, LiveFacts]]) -> Iterator[Metric]:

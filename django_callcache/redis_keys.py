@@ -162,6 +162,10 @@ class RedisKeys:
         """String: there for as long as no other process should compare a hit of the prefix."""
         return self._stats + b"checking:" + prefix.encode()
 
+    def overrides(self) -> bytes:
+        """Hash: what people have decided about TTLs, pins by prefix and the pause of what adapts."""
+        return self.root + b"overrides"
+
     def trace(self) -> bytes:
         """Hash: the recording of reads and changes that was asked for last."""
         return self._stats + b"trace"

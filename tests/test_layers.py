@@ -47,6 +47,7 @@ FLOORS = (
         "acl",
         "audit",
         "clearing",
+        "pinning",
         "watch",
         "tables",
     },

@@ -22,6 +22,7 @@ from django_callcache.cache.locks import LockingCache
 from django_callcache.cache.near import NearCache, absent
 from django_callcache.cache.operations import Operations
 from django_callcache.cache.operations.base import MISSING
+from django_callcache.cache.operations.overrides import PinBounds
 from django_callcache.cache.registry import runtime_of
 from django_callcache.cache.revalidation import read_staleness
 from django_callcache.cache.running import run
@@ -163,6 +164,11 @@ class CallCache(LockingCache, RedisCache):
     decr_version, adecr_version = faces(Operations.decr_version)
 
     explain_ttl, aexplain_ttl = faces(Operations.explain_ttl)
+    ttl_overrides, attl_overrides = faces(Operations.ttl_overrides)
+    pin_ttl, apin_ttl = faces(Operations.pin_ttl)
+    unpin_ttl, aunpin_ttl = faces(Operations.unpin_ttl)
+    pause_ttl, apause_ttl = faces(Operations.pause_ttl)
+    resume_ttl, aresume_ttl = faces(Operations.resume_ttl)
     ttl, attl = faces(Operations.ttl)
     pttl, apttl = faces(Operations.pttl)
     persist, apersist = faces(Operations.persist)
@@ -318,8 +324,22 @@ class CallCache(LockingCache, RedisCache):
 
     def jitter_of(self, key: str) -> float:
         """Part of the TTL of a key that its policy takes off at random, at most."""
-        learner = self._runtime.prefixes.of(key).learner
-        return 0.0 if learner is None else learner.jitter
+        prefix = self._runtime.prefixes.of(key)
+        if prefix.learner is None or prefix.clock.decision().is_override:
+            return 0.0
+        return prefix.learner.jitter
+
+    def is_ttl_overridden(self, key: str) -> bool:
+        """Whether a pin or the pause decides the TTL of a key now, as far as this process knows."""
+        return self._runtime.prefixes.of(key).clock.decision().is_override
+
+    def pin_bounds(self, prefix: str) -> PinBounds:
+        """Seconds that a prefix may be pinned to.
+
+        Raises:
+            PinRefused: It is no prefix by itself.
+        """
+        return self.blocking.pin_bounds(prefix)
 
     def changes_an_hour(self) -> dict[str, float]:
         """How often a key of a prefix changes, on average, where its TTL policy has learnt that."""
@@ -338,6 +358,7 @@ class CallCache(LockingCache, RedisCache):
             redis.exceptions.RedisError: Redis did not answer, or refuses.
         """
         self._runtime.read_profile()
+        self._runtime.exchange.follow_overrides()
         self._runtime.exchange.share_learning(with_all=True)
 
     def measured_staleness(self) -> dict[str, Staleness]:

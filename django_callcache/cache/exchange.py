@@ -18,6 +18,7 @@ from django_callcache.cache.prefixes import Prefixes
 from django_callcache.cache.revalidation import HitSampler, read_staleness
 from django_callcache.cache.running import run
 from django_callcache.cache.shared_learning import merge_command, take_merged
+from django_callcache.cache.shared_overrides import SharedOverrides, read_overrides
 from django_callcache.cache.tracer import Tracer
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.outbox.processes import ProcessReport, flat_pairs, report_command
@@ -35,6 +36,7 @@ class Counted(Protocol):
     value_keys: ValueKeys
     near: NearCache | None
     prefixes: Prefixes
+    overrides: SharedOverrides
 
     def learners(self) -> Mapping[str, Learner]:
         """What learns, by prefix."""
@@ -105,6 +107,15 @@ class Exchange:
                     learner.tables.refit(time.time(), learner.bins)
             if with_all:
                 self._read_staleness()
+
+    def follow_overrides(self) -> None:
+        """Learn what people have decided about TTLs, and obey it from now on.
+
+        Raises:
+            redis.exceptions.RedisError: Redis did not answer; it stays as it was.
+        """
+        (fields,) = self._ask(("HGETALL", self._alias.redis_keys.overrides()))
+        self._alias.overrides.obey(read_overrides(flat_pairs(fields)))
 
     def follow_recording(self) -> None:
         """Learn whether reads and changes are to be recorded now, and note them from now on.

@@ -1,4 +1,4 @@
-"""The timer that takes counts to Redis and brings back what all processes share: profile, dictionaries."""
+"""The timer that takes counts to Redis and brings back what all share: profile, pins, dictionaries."""
 
 from __future__ import annotations
 
@@ -67,6 +67,8 @@ class Flusher:
 
     def _run(self) -> None:
         stop = self._stop
+        for runtime in runtimes():  # before the first writes, if possible
+            _follow(runtime)
         while not stop.wait(min((each.settings.stats.flush_interval for each in runtimes()), default=5.0)):
             with_profile = time.monotonic() >= self._profile_at
             if with_profile:
@@ -78,6 +80,7 @@ class Flusher:
             for runtime in runtimes():
                 _flush(runtime)
                 _share(runtime, with_all=with_profile)
+                _follow(runtime)
                 _record(runtime, looks=with_report)
                 if with_report:
                     _report(runtime)
@@ -104,6 +107,13 @@ def _share(runtime: Runtime, *, with_all: bool = False) -> None:
         runtime.exchange.share_learning(with_all=with_all)
     except redis.RedisError as error:
         logger.debug("alias=%s learning=late error=%s", runtime.alias, type(error).__name__)
+
+
+def _follow(runtime: Runtime) -> None:
+    try:
+        runtime.exchange.follow_overrides()
+    except redis.RedisError as error:
+        logger.debug("alias=%s overrides=late error=%s", runtime.alias, type(error).__name__)
 
 
 def _record(runtime: Runtime, *, looks: bool = False) -> None:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from django_callcache.cache.counters import PrefixCounts
 from django_callcache.cache.prefixes import Prefix, TtlClock
 from django_callcache.cache.revalidation import HitSampler
+from django_callcache.cache.shared_overrides import SharedOverrides, default_ttl_of
 from django_callcache.codec import Codec
 from django_callcache.conf import UNSET, CacheOptions, PrefixRule, Settings, parameters_of
-from django_callcache.ttl import ChangeTables, HourlyProfile, Learner, Policy, make_policy
+from django_callcache.ttl import ChangeTables, Decision, HourlyProfile, Learner, Policy, make_policy
 
 SESSIONS = "django.contrib.sessions"
 """What the keys of Django's session backends begin with."""
@@ -24,6 +25,7 @@ class PrefixMaker:
         settings: Of the site.
         codec_of: Makes the codec of a name and its rule.
         profile: Returns the present profile of gets by hour.
+        overrides: What people have decided about TTLs.
         has_near: Whether the alias keeps near copies.
     """
 
@@ -33,6 +35,7 @@ class PrefixMaker:
         settings: Settings,
         codec_of: Callable[[str, PrefixRule | None], Codec],
         profile: Callable[[], HourlyProfile],
+        overrides: SharedOverrides,
         has_near: bool,
     ) -> None:
         self.learners: dict[str, Learner] = {}
@@ -43,6 +46,7 @@ class PrefixMaker:
         self._settings = settings
         self._codec_of = codec_of
         self._profile = profile
+        self._overrides = overrides
         self._has_near = has_near
 
     def rules(self) -> tuple[PrefixRule, ...]:
@@ -59,14 +63,16 @@ class PrefixMaker:
     def make(self, name: str, rule: PrefixRule | None) -> Prefix:
         """Make the prefix of a name and its rule."""
         policy = self._policy_of(rule)
+        default_ttl = default_ttl_of(policy, parameters_of(self._settings.ttl, rule))
+        override = self._overrides.for_prefix(name, default_ttl)
         return Prefix(
             name,
             rule,
-            TtlClock(policy, self._profile),
+            TtlClock(policy, self._profile, override=override),
             self._codec_of(name, rule),
             PrefixCounts(self._settings.stats.max_keys),
             self._has_near and is_near(self._options, name, rule),
-            self._learner_of(name, rule, policy) if policy.learns else None,
+            self._learner_of(name, rule, policy, override) if policy.learns else None,
             None if rule is None else self._sampler_of(rule),
         )
 
@@ -74,7 +80,13 @@ class PrefixMaker:
         spec = self._options.stated_timeout if rule is None or rule.ttl is UNSET else rule.ttl
         return make_policy("peak-hour" if spec is UNSET else spec, parameters_of(self._settings.ttl, rule))
 
-    def _learner_of(self, name: str, rule: PrefixRule | None, policy: Policy) -> Learner:
+    def _learner_of(
+        self,
+        name: str,
+        rule: PrefixRule | None,
+        policy: Policy,
+        override: Callable[[Decision, float], Decision],
+    ) -> Learner:
         """The one learner of a name: a rule's keys may be found by several of our prefixes."""
         if name not in self.learners:
             parameters = parameters_of(self._settings.ttl, rule)
@@ -83,7 +95,7 @@ class PrefixMaker:
             sampler = None if rule is None else self._sampler_of(rule)
             staleness = None if sampler is None else sampler.staleness
             self.learners[name] = Learner(
-                policy, parameters, jitter=jitter, tables=tables, staleness=staleness
+                policy, parameters, jitter=jitter, tables=tables, staleness=staleness, override=override
             )
         return self.learners[name]
 

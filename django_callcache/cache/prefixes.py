@@ -30,16 +30,22 @@ class TtlClock:
         policy: Decides.
         profile: Returns the present profile of gets by hour.
         clock: Unix seconds.
+        override: Turns a decision into the one that holds, where people have decided something.
     """
 
-    __slots__ = ("_clock", "_decision", "_profile", "_px", "policy")
+    __slots__ = ("_clock", "_decision", "_override", "_profile", "_px", "policy")
 
     def __init__(
-        self, policy: Policy, profile: Callable[[], HourlyProfile], clock: Callable[[], float] = time.time
+        self,
+        policy: Policy,
+        profile: Callable[[], HourlyProfile],
+        clock: Callable[[], float] = time.time,
+        override: Callable[[Decision, float], Decision] | None = None,
     ) -> None:
         self.policy = policy
         self._profile = profile
         self._clock = clock
+        self._override = override
         self._decision: Decision | None = None
         self._px: bytes | None = b""
 
@@ -58,8 +64,10 @@ class TtlClock:
         return decision
 
     def decide(self) -> Decision:
-        """The policy's decision now, with its reasons."""
-        return self.policy.decide(Observation(now=self._clock(), profile=self._profile()))
+        """The decision now, with its reasons."""
+        now = self._clock()
+        decision = self.policy.decide(Observation(now=now, profile=self._profile()))
+        return decision if self._override is None else self._override(decision, now)
 
     def forget(self) -> None:
         """Ask the policy again at the next write: what it observes has changed."""
@@ -153,7 +161,7 @@ class Prefixes:
     def forget_decisions(self) -> None:
         """Let every policy decide anew."""
         with self._lock:
-            for prefix in self._all():
+            for prefix in (*self._all(), self._bare):
                 prefix.clock.forget()
 
     def forget(self) -> None:

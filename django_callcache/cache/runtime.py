@@ -30,6 +30,7 @@ from django_callcache.cache.revalidation import HitSampler
 from django_callcache.cache.running import run
 from django_callcache.cache.secrecy import cipher_for
 from django_callcache.cache.server import Server
+from django_callcache.cache.shared_overrides import SharedOverrides
 from django_callcache.cache.single_flight import Flights
 from django_callcache.cache.value_keys import ValueKeys
 from django_callcache.cache.watch import Watch
@@ -93,8 +94,15 @@ class Runtime:
         self.watch = None if self.near is None else self._make_watch(self.near)
         """What this alias wants to hear of over the link; None where it keeps no copies."""
         self._digester = self._key_ring.first.hasher(b"learnt\0")
+        self.overrides = SharedOverrides(lambda: self.prefixes.forget_decisions())
+        """What people have decided about TTLs."""
         self._maker = PrefixMaker(
-            self.options, self.settings, self._codec_of, lambda: self.profile, self.near is not None
+            self.options,
+            self.settings,
+            self._codec_of,
+            lambda: self.profile,
+            self.overrides,
+            self.near is not None,
         )
         self.prefixes = Prefixes(self._maker.rules(), self._maker.make, self.settings.stats.max_prefixes)
         self.flights = Flights()

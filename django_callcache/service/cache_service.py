@@ -145,7 +145,8 @@ class CacheService:
             key: Where.
             value: Whatever the serializer of the key's prefix takes; None cannot be told from no value.
             ttl: Seconds; 0 deletes the key. Left out, this object's `settings` and statistics decide,
-                unless the prefix has a rule of its own or the alias states ``TIMEOUT``.
+                unless the prefix has a rule of its own or is pinned, what adapts is paused, or the alias
+                states ``TIMEOUT``.
 
         Returns:
             Whether it was stored. False where Redis did not take it and ``ON_ERROR`` is "degrade".
@@ -158,7 +159,7 @@ class CacheService:
         """
         cache = self._cache
         if ttl is None:
-            if cache.policy_for(key).name != PeakHour.name:
+            if cache.policy_for(key).name != PeakHour.name or cache.is_ttl_overridden(key):
                 return await cache.aset(key, value)
             ttl = self._get_adaptive_ttl()
         return await cache.aset(key, value, ttl)

@@ -17,6 +17,7 @@ from django_callcache.ttl.fixed import FixedTtl
 from django_callcache.ttl.heuristic_freshness import HeuristicFreshness
 from django_callcache.ttl.key_record import DIGEST_BYTES, KeyRecord
 from django_callcache.ttl.learner import Learner, Load, Verdict
+from django_callcache.ttl.overrides import Override, Overrides, Pin
 from django_callcache.ttl.peak_hour import PeakHour
 from django_callcache.ttl.policy import (
     DEFAULT_TTL,
@@ -49,7 +50,10 @@ __all__ = [
     "Learner",
     "Load",
     "Observation",
+    "Override",
+    "Overrides",
     "PeakHour",
+    "Pin",
     "Policy",
     "Sentence",
     "Staleness",

@@ -82,6 +82,7 @@ class Learner:
         jitter: Share of a TTL that is taken off at random, at most.
         tables: What the prefix has learnt so far.
         staleness: What keeps its stale hits at a share of them.
+        override: Turns a decision into the one that holds, where people have decided something.
         draw: Returns a random number from 0 to 1.
     """
 
@@ -93,6 +94,7 @@ class Learner:
         jitter: float = 0.0,
         tables: ChangeTables | None = None,
         staleness: StalenessTarget | None = None,
+        override: Callable[[Decision, float], Decision] | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.policy = policy
@@ -103,6 +105,7 @@ class Learner:
         self._alex = policy if isinstance(policy, Alex) else None
         self.jitter = jitter
         self.staleness = staleness or StalenessTarget(None)
+        self._override = override
         self._draw = draw
 
     def take(self, load: Load, profile: HourlyProfile) -> Verdict:
@@ -110,15 +113,17 @@ class Learner:
         record = self._learn(load)
         decision = self.explain(record, load.now, profile)
         ttl_seconds = decision.ttl_seconds or 0.0
-        if self.staleness.is_bypassed(ttl_seconds) and self._draw() < EXPLORED:
-            ttl_seconds = EXPLORATION_SECONDS
-        ttl_seconds -= ttl_seconds * self.jitter * self._draw()
+        if not decision.is_override:
+            if self.staleness.is_bypassed(ttl_seconds) and self._draw() < EXPLORED:
+                ttl_seconds = EXPLORATION_SECONDS
+            ttl_seconds -= ttl_seconds * self.jitter * self._draw()
         return Verdict(decision, ttl_seconds, replace(record, expires_at=load.now + ttl_seconds))
 
     def explain(self, record: KeyRecord | None, now: float, profile: HourlyProfile) -> Decision:
         """What a load would be given now, were the value still what it was. Nothing is learnt from asking."""
         observation = Observation(now=now, profile=profile, estimate=self.estimate(record))
-        return self.staleness.corrected(self.policy.decide(observation), now)
+        decision = self.staleness.corrected(self.policy.decide(observation), now)
+        return decision if self._override is None else self._override(decision, now)
 
     def estimate(self, record: KeyRecord | None) -> Estimate:
         """What is known of a key, or of a key that nothing is known of."""

@@ -92,6 +92,8 @@ class Decision:
     valid_until: float = math.inf
     """Seconds since the epoch at which the clock alone may change the answer. A caller may keep it until
     then, for the same profile; an answer that holds for one key only is valid until now."""
+    is_override: bool = False
+    """Whether a person has decided it, in place of the policy that `policy` would name."""
 
 
 class Policy(Protocol):

@@ -167,8 +167,9 @@ class TestDown:
     def test_table__all_methods(self):
         """No public method that has two faces is missing from the table above."""
         two_faced = {name for name in vars(CallCache) if f"a{name}" in vars(CallCache)}
-        # Locks, fills, loaders, steps have tests of their own; why a TTL is chosen is told by this process.
+        # Locks, fills, loaders, steps, pins have tests of their own; why a TTL is chosen tells this process.
         elsewhere = {"lock", "get_for_fill", "fill", "load", "load_many", "delete_step", "explain_ttl"}
+        elsewhere |= {"ttl_overrides", "pin_ttl", "unpin_ttl", "pause_ttl", "resume_ttl"}
         assert two_faced - elsewhere == set(DEGRADED)
 
     @pytest.mark.parametrize("method", DEGRADED)

@@ -6,6 +6,8 @@ import json
 import pytest
 from django.core.management import CommandError, call_command
 
+from django_callcache.models import CacheOperation
+
 RULES = {"row:": {"ttl": "adaptive"}, "stats:": {"ttl": 30}, "ever:": {"ttl": None}}
 
 
@@ -86,3 +88,83 @@ class TestCallcacheTtl:
         with pytest.raises(CommandError, match="Redis failed") as refused:
             run("row:1")
         assert refused.value.returncode == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("undisturbed")
+class TestDecisions:
+    def test_pin(self, site):
+        """A pin is written through the cache, told of, and left in the audit."""
+        text = run(pin=["stats:", "120"], lasts=7200.0, reason="reports run")
+        assert text.startswith("stats: is pinned to 120 s by ")
+        assert text.rstrip().endswith(": reports run")
+        facts = json.loads(run("stats:1", as_json=True))
+        assert (facts["ttl_seconds"], facts["policy"], facts["jitter"]) == (120, "pinned", 0)
+        assert facts["terms"] == {"own_policy": "fixed", "own_ttl": 30}
+        assert "policy that it replaces" in run("stats:1")
+        operation = CacheOperation.objects.get()
+        assert (operation.kind, operation.scope, operation.pattern) == ("pin", "prefix", "stats:")
+        assert (operation.outcome, operation.reason) == ("ok", "120 s for 7200 s: reports run")
+        assert operation.username.endswith("manage.py)")
+
+    def test_pin__words(self, site):
+        """The options read as operators write them."""
+        call_command("callcache_ttl", "--pin", "row:", "60", "--for", "2h", stdout=io.StringIO())
+        pin = site.ttl_overrides().pins["row:"]
+        assert pin.ttl_seconds == 60
+        assert pin.until == pytest.approx(pin.since + 7200, abs=1)
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--pin", "row:", "7200"], "give 1 to 3600 seconds"),
+            (["--pin", "row:", "soon"], "'soon' is no TTL"),
+            (["--pin", "row:7", "60"], "belong to 'row:'"),
+            (["--pin", "row:", "60", "--for", "soon"], "'soon' is no duration"),
+            (["--pin", "row:", "60", "row:1"], "Name keys to explain, or"),
+            ([], "Name keys to explain, or"),
+        ],
+    )
+    def test_pin__refused(self, site, words, message):
+        """What cannot be is refused with the cure, exit code 2, and changes nothing."""
+        with pytest.raises(CommandError, match=message) as raised:
+            call_command("callcache_ttl", *words)
+        assert raised.value.returncode in {1, 2} if "duration" in message else raised.value.returncode == 2
+        assert site.ttl_overrides().pins == {}
+
+    def test_refused__is_audited(self, site):
+        """A pin that was refused leaves its row too."""
+        with pytest.raises(CommandError):
+            run(pin=["row:", "7200"])
+        operation = CacheOperation.objects.get()
+        assert (operation.outcome, operation.error_class) == ("failed", "PinRefused")
+
+    def test_unpin(self, site):
+        """Who takes a pin away is told when there was none."""
+        run(pin=["row:", "60"])
+        assert run(unpin="row:") == "Nothing is pinned or paused.\n"
+        with pytest.raises(CommandError, match="was not pinned") as raised:
+            run(unpin="row:")
+        assert raised.value.returncode == 1
+        outcomes = list(CacheOperation.objects.order_by("pk").values_list("kind", "outcome"))
+        assert outcomes == [("pin", "ok"), ("unpin", "ok"), ("unpin", "failed")]
+
+    def test_pause(self, site):
+        """A pause and its end, each once."""
+        assert run(pause=True, reason="we look").startswith("what adapts is paused by ")
+        with pytest.raises(CommandError, match="paused already"):
+            run(pause=True)
+        (line,) = run(decisions=True, as_json=True).splitlines()
+        assert json.loads(line)["decision"] == "pause"
+        assert json.loads(run("row:1", as_json=True))["policy"] == "paused"
+        run(resume=True)
+        with pytest.raises(CommandError, match="Nothing was paused"):
+            run(resume=True)
+
+    def test_redis_down(self, make_cache):
+        """A decision that Redis has not taken ends in exit code 1 and in a row that says so."""
+        make_cache("redis://127.0.0.1:1/0", NEAR=False, RULES=RULES)
+        with pytest.raises(CommandError, match="Redis failed") as raised:
+            run(pin=["row:", "60"])
+        assert raised.value.returncode == 1
+        assert CacheOperation.objects.get().outcome == "failed"

@@ -30,6 +30,7 @@ class TestDashboard:
         """Every metric in it exists in a real scrape, and every family of a scrape is in it."""
         cache = make_cache(RULES={"call:": {"sync": "lww", "revalidate": 0.1}})
         cache.set("call:1", 1)
+        cache.pin_ttl("call:", 60, by="maria")
         cache.flush_stats()
         client = cache.redis_client()
         StatBuckets(client, cache.redis_keys).note({"passes_ok": 1}, {"synced_at": 1, "collected_at": 1})

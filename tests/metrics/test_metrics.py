@@ -139,6 +139,18 @@ class TestCollector:
         assert len(ratios) == 1
         assert not [name for name, *labels in samples if "page:" in str(labels) and "hit" in name]
 
+    def test_collect__pinned(self, make_cache):
+        """What people have decided about TTLs shows: the pin, the pause, and what a write gets by it."""
+        cache = make_cache(RULES={"call:": {"ttl": 30}, "row:": {"ttl": "adaptive"}})
+        assert of(scrape(), "callcache_ttl_paused") == 0
+        cache.pin_ttl("call:", 120, by="maria")
+        cache.pause_ttl(by="maria")
+        samples = scrape()
+        assert of(samples, "callcache_pinned_ttl_seconds", prefix="call:") == 120
+        assert of(samples, "callcache_policy_ttl_seconds", prefix="call:") == 120
+        assert of(samples, "callcache_policy_ttl_seconds", prefix="row:") == 3600
+        assert of(samples, "callcache_ttl_paused") == 1
+
     def test_collect__down(self, make_cache, start_redis):
         """With Redis down the page says so, and nothing that it cannot know."""
         server = start_redis()

@@ -6,6 +6,7 @@ from django_callcache.cache.operations.hashes import HashOperations
 from django_callcache.cache.operations.lifetimes import LifetimeOperations
 from django_callcache.cache.operations.loads import LoadOperations
 from django_callcache.cache.operations.numbers import NumberOperations
+from django_callcache.cache.operations.overrides import OverrideOperations
 from django_callcache.cache.operations.patterns import PatternOperations
 from django_callcache.cache.operations.sets import SetOperations
 from django_callcache.cache.operations.sorted_sets import SortedSetOperations
@@ -21,5 +22,6 @@ class Operations(
     SetOperations,
     HashOperations,
     SortedSetOperations,
+    OverrideOperations,
 ):
     """All operations of one alias over one driver."""

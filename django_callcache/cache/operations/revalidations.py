@@ -138,7 +138,10 @@ class RevalidationOperations(RefreshOperations):
             wanted.prefix.counts.slots[CHECKED] += 1
         if found == revalidation.STALE:
             wanted.prefix.counts.slots[STALE] += 1
-        arguments = revalidation.note_arguments(found, sampler.staleness.target)
+        # A TTL that people have decided tells nothing of the target's factor, which would run away meanwhile.
+        is_overridden = wanted.prefix.clock.decision().is_override
+        target = None if is_overridden else sampler.staleness.target
+        arguments = revalidation.note_arguments(found, target)
         reply = await self._run_script(
             revalidation.NOTE, (self._internal.checked(sampler.prefix),), arguments, now()
         )

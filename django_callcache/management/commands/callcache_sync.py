@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from argparse import ArgumentParser
 from typing import Any
@@ -15,7 +14,7 @@ from django_callcache import audit
 from django_callcache.cache import CallCache
 from django_callcache.live import FAULTS, LiveFacts, look, masked
 from django_callcache.maintenance import cache_of
-from django_callcache.management.account import account
+from django_callcache.management.account import account, moment
 from django_callcache.models import CacheOperation
 from django_callcache.sync.pause import pause, resume
 
@@ -88,8 +87,3 @@ def facts_of(live: LiveFacts) -> dict[str, Any]:
         "backlog": live.backlog,
         "loop": moment(live.heartbeat.alive_at) if live.heartbeat else "never seen",
     }
-
-
-def moment(seconds: float) -> str:
-    """Return a moment in UTC."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
