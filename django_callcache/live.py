@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
 
@@ -38,7 +39,10 @@ class LiveFacts:
     """Why there is no answer; empty where there is one."""
     now: float = 0.0
     """Unix seconds by the server's clock."""
+    product: str = "Redis"
+    """"Redis" or "Valkey"."""
     version: str = ""
+    """Of that product; Valkey says of itself, for old clients, that it is Redis 7.2.4 too."""
     uptime_seconds: int = 0
     used_memory: int | None = None
     """Bytes."""
@@ -145,6 +149,17 @@ def without_credentials(text: str) -> str:
     return _QUERY.sub("?***", _CREDENTIALS.sub("//***@", text))
 
 
+def product_of(info: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a server is, "Redis" or "Valkey", and its version; empty where it tells none.
+
+    Args:
+        info: What INFO tells.
+    """
+    if "valkey_version" in info:
+        return "Valkey", str(info["valkey_version"])
+    return "Redis", str(info.get("redis_version", ""))
+
+
 def _look(cache: CallCache, synced: bool) -> LiveFacts:
     names = cache.redis_keys
     replies = cache.ask_redis(
@@ -166,11 +181,13 @@ def _look(cache: CallCache, synced: bool) -> LiveFacts:
             raise reply
     outbox = DirtyEntries(cache.redis_client(), names) if synced else None
     info = read_info(info_text)
+    product, version = product_of(info)
     now = int(time[0]) + int(time[1]) / 1e6
     loops = loops_of(flat_pairs(heartbeat))
     return LiveFacts(
         now=now,
-        version=info.get("redis_version", ""),
+        product=product,
+        version=version,
         uptime_seconds=int(info.get("uptime_in_seconds", 0)),
         used_memory=int(info["used_memory"]) if "used_memory" in info else None,
         max_memory=int(info.get("maxmemory", 0)),

@@ -51,8 +51,11 @@ else:
     admin_url = os.environ["REDIS_URL"]
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
 if private_redis:
-    # A worker of pytest-xdist has read its settings by now, with the controller's address.
+    # A worker of pytest-xdist has read its settings by now, with the controller's address. Who asks stands
+    # in it alone, so that a test that takes the same options elsewhere does not introduce itself.
     settings.CACHES["default"]["LOCATION"] = os.environ["REDIS_URL"]
+    for name in ("USERNAME", "PASSWORD"):
+        settings.CACHES["default"]["OPTIONS"].pop(name, None)
 # A stall of a busy machine is not a miss: tests of the deadline make caches of their own.
 settings.CACHES["default"]["OPTIONS"]["CALLCACHE"].setdefault("DEADLINE", 10)
 django.setup()
@@ -99,6 +102,12 @@ def session_redis(redis_url):
 def redis_client(session_redis):
     """A plain redis-py client to the Redis of the tests, for looking behind the cache."""
     return session_redis
+
+
+@pytest.fixture
+def redis_place(redis_url):
+    """Its host, port and database, for the address of another user."""
+    return redis_url.removeprefix("redis://").rpartition("@")[2]
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ NAME, PASSWORD = "minimal", "pw"
 PREFIXES = (
     "",
     *"abdtux",
+    "a{b}",
+    "admintest",
     "bro",
     "bucket0test",
     "callcache@t",
@@ -29,11 +31,12 @@ PREFIXES = (
     "one-alias",
     "other",
     "per",
+    "showcasetest",
     "two",
 )
 """Each ``KEY_PREFIX`` of the tests' caches in that Redis."""
-DISPENSABLE = ("setinfo", "maint_notifications")
-"""What clients ask for of their own accord, and do without."""
+DISPENSABLE = ("setinfo", "maint_notifications", "slowlog")
+"""What clients ask for of their own accord, and the page of the server and the doctor, and do without."""
 
 
 def create(url):

@@ -68,7 +68,8 @@ def _redis(live: LiveFacts, *, synced: bool) -> Iterator[Finding]:
     if not live.is_reachable:
         yield Finding("error", "redis_down", {"reason": live.fault})
         return
-    yield Finding("ok", "redis_up", {"version": live.version, "uptime_seconds": live.uptime_seconds})
+    facts = {"product": live.product, "version": live.version, "uptime_seconds": live.uptime_seconds}
+    yield Finding("ok", "redis_up", facts)
     if live.max_memory and live.used_memory and live.used_memory >= MEMORY_FULL * live.max_memory:
         yield Finding("warning", "memory_full", {"share": live.used_memory / live.max_memory})
     if synced and live.max_memory and live.eviction_policy.startswith("allkeys"):

@@ -11,11 +11,11 @@ from redis.exceptions import RedisError
 
 from django_callcache.cache import CallCache
 from django_callcache.conf import CacheOptions
-from django_callcache.live import masked
+from django_callcache.live import masked, product_of
 from django_callcache.replication.losses import is_paused
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "server": ("redis_version", "redis_mode", "role", "uptime_in_seconds", "os", "tcp_port"),
+    "server": ("version", "redis_mode", "role", "uptime_in_seconds", "os", "tcp_port"),
     "clients": (
         "connected_clients", "blocked_clients", "tracking_clients", "maxclients", "rejected_connections",
     ),
@@ -30,7 +30,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "persistence": ("aof_enabled", "rdb_last_save_time", "rdb_last_bgsave_status", "aof_last_write_status"),
     "replication": ("connected_slaves", "master_host", "master_link_status", "master_repl_offset"),
 }  # fmt: skip
-"""Fields of INFO that are shown, by topic; what the server does not report is left out."""
+"""Fields of INFO that are shown, by topic; ``version`` is the product's own. What the server does not
+report is left out."""
 
 BYTE_FIELDS = frozenset(
     {"used_memory", "used_memory_peak", "maxmemory", "total_net_input_bytes", "total_net_output_bytes"}
@@ -88,13 +89,15 @@ def server_of(cache: CallCache, *, synced: bool) -> Server:
     """
     client = cache.redis_client()
     info: Mapping[str, Any] = client.info()
+    product, version = product_of(info)
+    known = {**info, "version": version}
     groups = tuple(
-        Group(topic, tuple((name, info[name]) for name in names if info.get(name) not in (None, "")))
+        Group(topic, tuple((name, known[name]) for name in names if known.get(name) not in (None, "")))
         for topic, names in GROUPS.items()
     )
     slow, fault = _slow(client)
     return Server(
-        "Valkey" if "valkey_version" in info else "Redis",
+        product,
         tuple(group for group in groups if group.fields),
         tuple(_advice(info, synced=synced, is_paused=synced and is_paused(cache), options=cache.options)),
         slow,

@@ -77,7 +77,7 @@ def _webhook(channel: ChannelSettings, notice: Notice) -> None:
         signature = hmac.new(channel.secret.encode(), body, hashlib.sha256).hexdigest()
         headers["X-Callcache-Signature"] = f"sha256={signature}"
     post(
-        channel.url,
+        channel.secret_url,
         body,
         headers,
         timeout=channel.timeout,

@@ -76,6 +76,8 @@ def is_public(address: Address) -> bool:
             packed = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         if packed is not None:
             return is_public(packed)
+        if address.is_site_local:  # deprecated, and global in Python's eyes
+            return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

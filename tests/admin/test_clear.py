@@ -115,12 +115,12 @@ class TestPreview:
         assert shown.context["seen"].hidden == 1
         assert "sessions" not in " ".join(shown.context["seen"].samples)
 
-    def test_preview__internal_keys(self, filled):
+    def test_preview__internal_keys(self, filled, redis_client):
         """Our own keys and those of other applications are not among them."""
         filled.flush_stats()
-        filled.redis_client().set("elsewhere:1", 1)
+        redis_client.set("elsewhere:1", 1)
         assert preview(filled, Target(**ALL)).matched == 42
-        filled.redis_client().unlink("elsewhere:1")
+        redis_client.unlink("elsewhere:1")
 
     def test_preview__bounded(self, filled, monkeypatch):
         """A preview looks at a bounded number of keys and says that there may be more."""
@@ -211,14 +211,14 @@ class TestClear:
         assert filled.count("call:*") == 30
         assert traces().deleted == 10
 
-    def test_clear__whole_cache(self, client, make_user, filled, attempt):
+    def test_clear__whole_cache(self, client, make_user, filled, attempt, redis_client):
         """The whole cache goes with its name typed, in all versions; statistics stay."""
         filled.set("call:1", 1, version=7)
         filled.flush_stats()
         client.force_login(make_user("clear_cache"))
         attempt(ALL, typed="default")
         assert (filled.count("*"), filled.count("*", version=7)) == (0, 0)
-        assert filled.redis_client().keys("callcache@admintest:*")
+        assert redis_client.keys("callcache@admintest:*")
         assert traces().deleted == 43
 
     def test_clear__name_not_typed(self, client, boss, filled, attempt):

@@ -78,11 +78,11 @@ class TestSearch:
         assert (found.lines, found.hidden) == ((), 1)
         assert browsing.look_up(cache, "user:password:1") is None
 
-    def test_search__command_refused(self, cache, redis_url, redis_client, settings):
+    def test_search__command_refused(self, cache, redis_place, redis_client, settings):
         """A column that the server's access list refuses is empty, and the page says which command."""
         redis_client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@all", "-memory")
         try:
-            location = redis_url.replace("redis://", "redis://reader:pw@")
+            location = f"redis://reader:pw@{redis_place}"
             settings.CACHES = {"default": {**DEFAULT, "LOCATION": location}}
             caches["default"].set("call:1", 1)
             found = browsing.search(caches["default"], "*")

@@ -152,7 +152,7 @@ def rows(stats):
     """One row of each model, with the number that the addresses name."""
     CacheStat.objects.get_or_create(pk=1, defaults={"alias": "default", "hour": stats[0].hour})
     common = {"pk": 1, "alias": "default"}
-    sealed = {"key": "1:call:1", "digest": "d", "redis_key": b"k"}
+    sealed = {"key": "1:call:1", "digest": "d", "redis_key": b"admintest:1:call:1"}
     SyncRun.objects.create(**common)
     CacheOperation.objects.create(
         **common, kind="clear", scope="prefix", pattern="call:", outcome="waiting", limit=100

@@ -16,7 +16,7 @@ SECRET = "a secret of the channel"
 @pytest.fixture
 def channels(settings, hook):
     """A channel of every kind."""
-    webhook = {"KIND": "webhook", "URL": hook.url, "ALLOW_HTTP": True, "ALLOW_PRIVATE": True}
+    webhook = {"KIND": "webhook", "SECRET_URL": hook.url, "ALLOW_HTTP": True, "ALLOW_PRIVATE": True}
     settings.CALLCACHE = {
         "ALERTS": {
             "CHANNELS": {

@@ -22,7 +22,8 @@ def alerts(settings, hook):
     """Settings with one rule and one webhook."""
 
     def make(**channel):
-        stated = {"KIND": "webhook", "URL": hook.url, "ALLOW_HTTP": True, "ALLOW_PRIVATE": True, **channel}
+        webhook = {"KIND": "webhook", "SECRET_URL": hook.url, "ALLOW_HTTP": True, "ALLOW_PRIVATE": True}
+        stated = {**webhook, **channel}
         settings.CALLCACHE = {"ALERTS": {"RULES": RULES, "CHANNELS": {"hook": stated}}}
         return get_settings().alerts
 

@@ -147,7 +147,7 @@ class TestOutage:
     def test_redis__down_under_load(self, make_cache, start_redis, mailbox, hook, caplog, way):
         """Redis goes while the cache is used: one alert fires and ends, once each in every channel."""
         server = start_redis(append_only=True)
-        webhook = {"KIND": "webhook", "URL": hook.url, "ALLOW_HTTP": True, "ALLOW_PRIVATE": True}
+        webhook = {"KIND": "webhook", "SECRET_URL": hook.url, "ALLOW_HTTP": True, "ALLOW_PRIVATE": True}
         app = {
             "ALERTS": {
                 "RULES": {"redis-unreachable": {"AFTER": 0.3, "CLEAR_AFTER": 0.3}},

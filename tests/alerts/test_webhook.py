@@ -22,7 +22,14 @@ class TestPost:
         assert (path, headers["X-One"], body) == ("/services/a-secret-path?x=1", "1", b"{}")
         assert headers["Host"] == hook.url.split("/")[2]
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0"])
+    @pytest.mark.parametrize(
+        "host",
+        [
+            *("127.0.0.1", "localhost", "LOCALHOST.", "127.1", "2130706433", "0x7f000001", "017700000001"),
+            *("0", "0.0.0.0", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[::1]", "[::]"),  # noqa: S104
+            *("127.0.0.1%2f", "93.184.216.34@127.0.0.1", "127.0.0.1\t", socket.gethostname()),
+        ],
+    )
     def test_post__private(self, hook, host):
         """Nothing is sent to this machine unless that is permitted, however the address is written."""
         url = f"http://{host}:{hook.server.server_port}/"
@@ -130,7 +137,7 @@ class TestIsPublic:
                 "192.0.2.1",
                 "240.0.0.1",
             ),
-            *("::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1"),
+            *("::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "fec0::1", "ff02::1", "2001:db8::1"),
             *("::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::"),
         ],
     )

@@ -164,7 +164,7 @@ def wire(session_redis):
 
 
 @pytest.fixture
-def deny(redis_client, session_redis):
+def deny(redis_client, redis_place):
     """Make users of Redis that may not do some things."""
     before_7 = int(redis_client.info("server")["redis_version"].split(".")[0]) < 7
     with ExitStack() as stack:
@@ -177,7 +177,6 @@ def deny(redis_client, session_redis):
                 "ACL", "SETUSER", name, "reset", "on", ">secret", "~*", "&*", "+@all", *rules
             )
             stack.callback(redis_client.execute_command, "ACL", "DELUSER", name)
-            arguments = session_redis.connection_pool.connection_kwargs
-            return f"redis://{name}:secret@{arguments['host']}:{arguments['port']}/0"
+            return f"redis://{name}:secret@{redis_place}"
 
         yield make

@@ -26,8 +26,9 @@ INDENTED = re.compile(r"^(?! *(?:[-*]|\d+\.) )\S.*\n\n(?: {4}.*\n)", re.MULTILIN
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
 class TestSamples:
-    def test_samples__run(self, page, redis_url, monkeypatch):
+    def test_samples__run(self, page, redis_url, redis_place, monkeypatch):
         """Each block of Python does what it does without an error, or says why it is not run."""
+        monkeypatch.setenv("REDIS_URL", f"redis://{redis_place}")
         monkeypatch.setenv("SUPABASE_URL", "https://ref.supabase.co")
         for name in ("SUPABASE_KEY", "CALLCACHE_SECRET", "REDIS_PASSWORD"):
             monkeypatch.setenv(name, "sb_secret_of_the_samples")

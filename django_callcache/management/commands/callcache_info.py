@@ -59,7 +59,7 @@ def facts_of(cache: CallCache) -> dict[str, Any]:
     beat = live.heartbeat
     waits = None if live.oldest_at is None else round(max(live.now - live.oldest_at, 0.0))
     return {
-        "redis_version": live.version,
+        "server": f"{live.product} {live.version}".rstrip(),
         "uptime_seconds": live.uptime_seconds,
         "memory_bytes": live.used_memory,
         "memory_limit_bytes": live.max_memory or None,
