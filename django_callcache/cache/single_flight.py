@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,8 +24,10 @@ class Landing(NamedTuple):
     value: Any
     blob: bytes | None
     """The value as it is stored; None where it cannot be, and waiters share the object."""
-    is_current: bool
-    """Whether nothing has invalidated the value while it was computed."""
+    is_current: bool | None
+    """Whether nothing had invalidated the value when Redis was asked; None where it did not answer."""
+    asked_at: int = 0
+    """When that was, at the earliest (nanoseconds): what happened later is not known of."""
     is_stored: bool = False
     """Whether it was computed here and lies in Redis now."""
 
@@ -53,6 +55,23 @@ class Flight:
         """Gets the landing, the loader's exception, or None where the leader has given up."""
         self.done.set_running_or_notify_cancel()  # a waiter that is cancelled cancels nobody else
 
+    def serves(self, landing: Landing, came_at: int, unasked_ns: int = 0) -> bool:
+        """Tell whether what this flight has brought is good for a caller who came at a time.
+
+        It is if it was begun after that. If not, the key may have been invalidated before the caller came:
+        Redis must have said later than that that it was not.
+
+        Args:
+            landing: What it has brought.
+            came_at: In nanoseconds.
+            unasked_ns: By how much it may have been begun earlier where Redis answers nobody here.
+        """
+        if self.started_at >= came_at:
+            return True
+        if landing.is_current is None:
+            return came_at - self.started_at <= unasked_ns
+        return landing.is_current and landing.asked_at >= came_at
+
 
 class Flights:
     """The computations under way of one alias in this process."""
@@ -73,6 +92,12 @@ class Flights:
                 return flight, False
             flight = self._running[redis_key] = Flight(redis_key, patience)
             return flight, True
+
+    def leave(self, redis_keys: Iterable[bytes] | None = None) -> None:
+        """Let nobody join the flights of these keys any more, left out: of any; who waits goes on waiting."""
+        with self._lock:
+            for redis_key in list(self._running) if redis_keys is None else redis_keys:
+                self._running.pop(redis_key, None)
 
     def land(self, flight: Flight, landing: Landing | None) -> None:
         """End a flight, unless it has ended; None: without a result, one of the waiters leads the next."""

@@ -29,6 +29,8 @@ local function stamps_of(fence, group)
   return (stamps[1] or '') .. '/' .. (stamps[2] or '')
 end
 
+local function stamps_in(held) return string.sub(held, {TOKEN_LENGTH + 2}) end
+
 local function outlive(fence, ms)
   if redis.call('PTTL', fence) < ms then redis.call('PEXPIRE', fence, string.format('%.0f', ms)) end
 end
@@ -68,8 +70,6 @@ STORE = (
     FENCE
     + DROP_COPY
     + f"""
-local function stamps_in(held) return string.sub(held, {TOKEN_LENGTH + 2}) end
-
 -- What keeps a computed value from being stored: the value that somebody else has written, 0 where the lease
 -- is void; nil for nothing. ``seen`` and ``expiry`` tell the value that was there when the lease was taken.
 local function obstacle(value, lease, fence, group, held, seen, expiry)

@@ -109,6 +109,8 @@ class OperationsBase:
         """See to it that these keys are deleted once Redis is back."""
         if isinstance(fault, RedisUnavailable | RedisRefused) and (keys := dict.fromkeys(lost)):
             self._runtime.recovery.remember(keys)
+            # Their leases, if they have any, are not void.
+            self._flights.leave(keys)
 
     async def _ask_to_keep(self, asked: Sequence[bytes], started: int) -> tuple[list[Any], bool]:
         """The replies to a read of which copies are to be kept, and whether they may be."""

@@ -54,6 +54,9 @@ POLL_SHARE = 0.12
 Source: `benchmarks.stampede`, 32 processes on two CPUs. Asking more often takes the loader its time."""
 
 
+NO_EXPIRY = b"0"
+
+
 class Claim(NamedTuple):
     """What asking for the right to compute brought."""
 
@@ -61,7 +64,7 @@ class Claim(NamedTuple):
     """Empty where there is none: what is computed is not stored."""
     seen: bytes = b""
     """SHA-1 of the value that is to be replaced; empty for none."""
-    expiry: bytes = b"0"
+    expiry: bytes = NO_EXPIRY
     """When that one ends, in unix ms; 0: never, or there is none."""
     found: Any = MISSING
     """A value that needs no computing, stale where ``blob`` is None."""
@@ -71,6 +74,8 @@ class Claim(NamedTuple):
     stamps: Sequence[bytes] = ()
     """Of the tags, from before the computation."""
     is_redis_down: bool = False
+    asked_at: int = 0
+    """When Redis was asked, in nanoseconds."""
 
 
 NO_LEASE = Claim(is_redis_down=True)
@@ -190,6 +195,7 @@ class ComputationOperations(EntryOperations):
         options = wanted.options
         lasts = options.lock_timeout if is_open else min(LEASE_SECONDS, options.lock_timeout)
         while True:
+            asked_at = now()
             state, what, expiry, copy = self._checked(
                 await self._run_script(
                     CLAIM,
@@ -198,7 +204,7 @@ class ComputationOperations(EntryOperations):
                         *(token, b"%d" % (lasts * 1000), seen, self._value_keys.group(wanted.redis_key)),
                         *(b"%d" % (options.grace * 1000), b"open" if is_open else b""),
                     ),
-                    now(),
+                    asked_at,
                 )
             )
             stale = await self._opened(copy, wanted) if copy else MISSING
@@ -209,7 +215,7 @@ class ComputationOperations(EntryOperations):
                 return Claim(what if is_open else b"", found=stale, stamps=stamps)
             value = await self._opened(what, wanted)
             if value is not MISSING:
-                return Claim(found=value, blob=what)
+                return Claim(found=value, blob=what, asked_at=asked_at)
             seen = fingerprint(what)  # no value of ours: to be replaced
 
     async def _stamps_before(self, wanted: Computation) -> Sequence[bytes]:
@@ -272,31 +278,43 @@ class ComputationOperations(EntryOperations):
     ) -> Landing:
         """Store what was computed, if that is still right, and say what callers get."""
         if context.is_skipped:
-            return Landing(value, None, await self._release(wanted.redis_key, claim))
+            return await self._unstored(wanted, claim, value, None)
         prefix = wanted.prefix
         blob = self._encoded(prefix, value, wanted.redis_key, claim.stamps)
         px = self._px(prefix, context.timeout)
         if px is None or not claim.lease:
-            return Landing(value, blob, await self._release(wanted.redis_key, claim))
+            return await self._unstored(wanted, claim, value, blob)
         px, after = await self._life(
             prefix, context.timeout, px, wanted.redis_key, value, blob, is_reload=True
         )
         px = _shortened(px, context.options.jitter)
+        asked_at = now()
         try:
             reply = await self._fill(wanted, claim, px, blob, context, elapsed, after)
             # Behind the write: who comes from now on finds it, and sees by itself whether the tags hold.
             is_current = await self._retained(claim.stamps, px, now())
+            theirs = await self._opened(reply, wanted) if type(reply) is bytes else MISSING
         except RedisFault as fault:
             self._degraded(fault, prefix, None)
-            return Landing(value, blob, is_current=True)
+            return Landing(value, blob, is_current=None)
         if reply == 1:
             if cache_written.receivers and not prefix.is_synced:  # of a synced one it is told already
                 await self._tell(cache_written, wanted.key, wanted.version)
-            return Landing(value, blob, is_current, is_stored=is_current)
-        if not reply:
+            return Landing(value, blob, is_current, asked_at, is_stored=is_current)
+        if theirs is MISSING:
             return Landing(value, blob, is_current=False)
-        theirs = await self._opened(reply, wanted)
-        return Landing(value if theirs is MISSING else theirs, reply, is_current=theirs is not MISSING)
+        return Landing(theirs, reply, is_current=True, asked_at=asked_at)
+
+    async def _unstored(self, wanted: Computation, claim: Claim, value: Any, blob: bytes | None) -> Landing:
+        """What callers get of a value that is not to be stored."""
+        asked_at = now()
+        is_current = await self._release(wanted.redis_key, claim)
+        if is_current and claim.stamps:
+            try:
+                is_current = await self._hold(claim.stamps, now())
+            except RedisFault:
+                is_current = None
+        return Landing(value, blob, is_current, asked_at)
 
     async def _fill(
         self,
@@ -338,16 +356,16 @@ class ComputationOperations(EntryOperations):
         names = self._internal
         return redis_key, names.lease(redis_key), names.side(redis_key), names.fence(redis_key)
 
-    async def _release(self, redis_key: bytes, claim: Claim) -> bool:
-        """Give a lease back; tell whether nothing has voided it. Without Redis nobody knows, nor can."""
+    async def _release(self, redis_key: bytes, claim: Claim) -> bool | None:
+        """Give a lease back; tell whether nothing has voided it, None where Redis did not answer."""
         if not claim.lease:
-            return claim.is_redis_down
+            return None if claim.is_redis_down else False
         try:
             keys = self._internal.lease(redis_key), self._internal.fence(redis_key)
-            script = self._run_script(RELEASE, keys, (claim.lease,), now())
-            return bool(self._checked(await script))
+            arguments = claim.lease, self._value_keys.group(redis_key)
+            return bool(self._checked(await self._run_script(RELEASE, keys, arguments, now())))
         except (RedisFault, redis_errors.ResponseError):
-            return True  # it runs out by itself
+            return None  # it runs out by itself
 
     def _renew(self, redis_key: bytes, lease: bytes) -> None:
         """Prolong a lease; called in the keeper's thread."""

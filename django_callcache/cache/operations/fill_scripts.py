@@ -77,8 +77,14 @@ the lease was taken over, group, milliseconds of grace, milliseconds that comput
 Replies 1; or the value that somebody else has written; or 0 where the lease is void and there is no value.
 """
 
-RELEASE = Script(FENCE + "return give_back(KEYS[1], ARGV[1], KEYS[2])")
-"""Give a lease back; tells whether it was still held. KEYS: lease, fence. ARGV: lease."""
+RELEASE = Script(
+    FENCE
+    + """
+local is_current = stamps_in(ARGV[1]) == stamps_of(KEYS[2], ARGV[2])
+return give_back(KEYS[1], ARGV[1], KEYS[2]) == 1 and is_current and 1 or 0
+"""
+)
+"""Give a lease back; tells whether nothing has voided it. KEYS: lease, fence. ARGV: lease, group."""
 
 RENEW = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end

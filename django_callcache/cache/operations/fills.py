@@ -181,6 +181,7 @@ class FillOperations(RevalidationOperations):
 
     async def _computed(self, wanted: Computation, *, is_redis_down: bool) -> Any:
         """The value, computed by this caller or by the one who began before it."""
+        unasked_ns = int(self._runtime.options.max_staleness * 1e9) if is_redis_down else 0
         for _ in range(FLIGHTS):
             flight, leads = self._flights.join(wanted.redis_key, wanted.options.lock_timeout)
             if leads:
@@ -195,8 +196,7 @@ class FillOperations(RevalidationOperations):
             if not has_landed:
                 continue
             landing = flight.done.result()
-            # A value that was invalidated is good for those who asked before its computation began.
-            if landing is not None and (landing.is_current or flight.started_at >= wanted.arrived):
+            if landing is not None and flight.serves(landing, wanted.arrived, unasked_ns):
                 return self._copied(landing, wanted)
         return await self._compute_alone(wanted)
 
@@ -244,7 +244,8 @@ class FillOperations(RevalidationOperations):
             claim = NO_LEASE if is_redis_down else await self._claim(wanted)
             if claim.found is not MISSING:
                 if claim.blob is not None:
-                    self._flights.land(flight, Landing(claim.found, claim.blob, is_current=True))
+                    landing = Landing(claim.found, claim.blob, is_current=True, asked_at=claim.asked_at)
+                    self._flights.land(flight, landing)
                 return claim.found
             if wanted.patience(claim.stale is not MISSING) < UNBOUNDED:
                 is_behind = self._io.detach(partial(self._compute_behind, wanted, flight, claim))

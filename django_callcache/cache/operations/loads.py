@@ -163,7 +163,7 @@ class LoadOperations(FillOperations, BatchOperations):
                 return
         if await self._awaited(wanted, flight):
             landing = flight.done.result()
-            if landing is not None and (landing.is_current or flight.started_at >= wanted.arrived):
+            if landing is not None and flight.serves(landing, wanted.arrived):
                 found[wanted.key] = self._copied(landing, wanted)
 
     async def _load_led(self, source: Source, led: Sequence[Led]) -> dict[str, Any]:
@@ -201,8 +201,8 @@ class LoadOperations(FillOperations, BatchOperations):
                 if claim.found is not MISSING:
                     found[wanted.key] = claim.found
                     is_whole = claim.blob is not None
-                    landing = Landing(claim.found, claim.blob, is_current=True) if is_whole else None
-                    self._flights.land(flight, landing)
+                    landing = Landing(claim.found, claim.blob, is_current=True, asked_at=claim.asked_at)
+                    self._flights.land(flight, landing if is_whole else None)
                 elif claim.lease or claim.is_redis_down or is_awaited:
                     taken.append(Taken(wanted, flight, claim))
                 else:

@@ -107,7 +107,7 @@ class PatternOperations(OperationsBase):
             done = bool(self._checked(await self._write(commands.command("FLUSHDB", "ASYNC"), now())))
         except RedisFault as fault:
             if isinstance(fault, RedisUnavailable):
-                self._runtime.recovery.remember_glob(self._value_keys.everything())
+                self._remember_glob(self._value_keys.everything())
             return self._degraded(fault, self._prefix(""), False)
         finally:
             if self._runtime.near is not None:
@@ -193,12 +193,17 @@ class PatternOperations(OperationsBase):
                     progress(removed)
         except RedisFault as fault:
             if isinstance(fault, RedisUnavailable):
-                self._runtime.recovery.remember_glob(glob)
+                self._remember_glob(glob)
             return removed, fault
         finally:
             if self._runtime.near is not None:
                 self._runtime.near.empty()
         return removed, None
+
+    def _remember_glob(self, glob: bytes) -> None:
+        """See to it that keys are deleted once Redis is back, and that nobody joins what is computed now."""
+        self._runtime.recovery.remember_glob(glob)
+        self._flights.leave()
 
     async def _fences(self, names: RedisKeys) -> Sequence[bytes]:
         """The fences that computations may be held by: of those that each slot may have, few are there."""

@@ -13,6 +13,7 @@ from django_callcache.cache import commands
 from django_callcache.cache.counters import HITS, MISSES
 from django_callcache.cache.operations.base import FAILED, MISSING, now
 from django_callcache.cache.operations.computations import (
+    NO_EXPIRY,
     Computation,
     ComputationOperations,
     fingerprint,
@@ -97,7 +98,9 @@ class RefreshOperations(ComputationOperations):
         try:
             claim = await self._asked(wanted, new_token(), seen, is_open=False)
             if claim.lease:
-                await self._compute_behind(wanted, flight, claim._replace(stale=value))
+                if claim.expiry != NO_EXPIRY:  # else it has been deleted since it was read
+                    claim = claim._replace(stale=value)
+                await self._compute_behind(wanted, flight, claim)
         except RedisFault as fault:
             logger.debug("%s refresh=off error=%s", self._named(wanted), type(fault).__name__)
         finally:

@@ -61,6 +61,7 @@ class TagOperations(OperationsBase):
                 dropped += self._checked(await self._run_script(DROP, (epoch, *chunk), (), now()))
         except RedisFault as fault:
             lost = [*chunk, *map(self._internal.tag, ids), epoch]
+            self._flights.leave()
             return self._degraded(fault, self._prefix(""), dropped, lost)
         finally:
             if self._runtime.near is not None:
@@ -196,8 +197,16 @@ class TagOperations(OperationsBase):
         _, stamps = stamped_header(start)
         if not stamps:
             return False
+        return not await self._hold(stamps, started)
+
+    async def _hold(self, stamps: Sequence[bytes], started: int) -> bool:
+        """Tell whether none of the tags with these stamps was dropped since.
+
+        Raises:
+            RedisFault: Redis did not answer.
+        """
         held = self._checked(await self._io.ask(check_of(stamps, self._internal), started, reads=True))
-        return bool(held != list(stamps))
+        return bool(held == list(stamps))
 
     async def _add_over(self, start: Any, redis_key: bytes, blob: bytes, px: bytes, started: int) -> bool:
         """Store a value over an entry whose tags were dropped; tell whether it was one and still is."""
