@@ -29,6 +29,20 @@ class TtlForm(forms.Form):
         self.label_suffix = ""
 
 
+class TrialForm(forms.Form):
+    """A channel that is to be tried.
+
+    Args:
+        channels: Names of those that there are.
+    """
+
+    channel = forms.ChoiceField(label=_("Channel"))
+
+    def __init__(self, *args: Any, channels: Iterable[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["channel"].choices = [(name, name) for name in channels]  # type: ignore[attr-defined]
+
+
 class AlertForm(forms.Form):
     """What somebody does about an alert."""
 

@@ -13,8 +13,10 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
-from django_callcache.admin.access import Power, may
+from django_callcache.admin.access import Power, is_read_only, may
+from django_callcache.admin.alert_page import handle
 from django_callcache.admin.aliases import aliases_of, is_denied
 from django_callcache.admin.filters import AliasFilter, PeriodFilter, PrefixFilter
 from django_callcache.admin.frame import may_audit
@@ -207,6 +209,8 @@ class CompressionDictionaryAdmin(ReadOnly):
 class CacheAlertAdmin(ReadOnly):
     """Alerts, open and past."""
 
+    actions = ("download", "acknowledge")
+
     date_hierarchy = "began_at"
     list_display = (
         "began_at",
@@ -243,6 +247,22 @@ class CacheAlertAdmin(ReadOnly):
         "told_at",
         "undelivered",
     )
+
+    def has_manage_permission(self, request: HttpRequest) -> bool:
+        """Tell whether a user may handle alerts."""
+        return may(request.user, Power.MANAGE_ALERTS) and not is_read_only()
+
+    @admin.action(description=_("Acknowledge"), permissions=["manage"])
+    def acknowledge(self, request: HttpRequest, rows: QuerySet[CacheAlert]) -> None:
+        """Note that somebody knows of the chosen alerts, as far as they fire."""
+        firing = list(rows.active())  # type: ignore[attr-defined]
+        for alert in firing:
+            handle(request.user, alert)
+        self.message_user(
+            request,
+            ngettext("%(count)s alert was acknowledged.", "%(count)s alerts were acknowledged.", len(firing))
+            % {"count": len(firing)},
+        )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Alerts that have fired: a condition that may pass is none yet."""

@@ -103,6 +103,7 @@ class KeyPages(Pages):
         """Give the key another time to live, or none that ends."""
         form = TtlForm(request.POST)
         if not form.is_valid():
+            audit.end(_begin(request, Kind.TTL, alias, key), Outcome.REFUSED, error_class="invalid")
             return self._key_page(request, alias, key, form=form, status=400)
         seconds = form.cleaned_data["seconds"]
         operation = _begin(request, Kind.TTL, alias, key)

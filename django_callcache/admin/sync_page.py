@@ -82,20 +82,12 @@ class SyncPage(Pages):
 
     def _decide(self, request: HttpRequest, alias: Alias | None) -> HttpResponse:
         if is_read_only() or not may(request.user, Power.RUN_SYNC):
-            row = told(request, "id", 18)
-            return self.turn_away(
-                request,
-                address=SYNC,
-                why="read_only" if is_read_only() else "permission",
-                kind=CacheOperation.Kind.SYNC,
-                scope=Scope.ALIAS,
-                alias=told(request, "alias", 100),
-                pattern=f"#{row}" if row else "",
-                reason=told(request, "act", 500),
-            )
+            why = "read_only" if is_read_only() else "permission"
+            return self.turn_away(request, address=SYNC, why=why, **_wanted(request))
         act = ACTS.get(request.POST.get("act", ""))  # a trial is no act: it changes nothing
         address = reverse(SYNC, current_app=self.site.name)
         if alias is None or (act is None and request.POST.get("act") != DRY_RUN):
+            audit.refuse(request.user, "invalid", **_wanted(request))
             return HttpResponseRedirect(address)
         why = told(request, "reason", 400).strip()
         operation = audit.begin(
@@ -156,6 +148,18 @@ class SyncPage(Pages):
     def _back(self, alias: Alias) -> HttpResponse:
         address = reverse(SYNC, current_app=self.site.name)
         return HttpResponseRedirect(f"{address}?{urlencode({'alias': alias.name})}")
+
+
+def _wanted(request: HttpRequest) -> dict[str, str]:
+    """What somebody wanted, as the audit holds it: possibly nonsense."""
+    row = told(request, "id", 18)
+    return {
+        "kind": CacheOperation.Kind.SYNC,
+        "scope": Scope.ALIAS,
+        "alias": told(request, "alias", 100),
+        "pattern": f"#{row}" if row else "",
+        "reason": told(request, "act", 500),
+    }
 
 
 class Wish(NamedTuple):

@@ -73,16 +73,16 @@ def deliver(row: CacheAlert, channels: Iterable[ChannelSettings], now: float) ->
     if not row.undelivered or not row.claim(_moment(now + RETRY_SECONDS * 2**row.tries)):
         return
     notice = notice_of(row)
-    left = []
+    faults = {}
     for channel in channels:
         if channel.name not in row.undelivered:
             continue
         try:
             tell(channel, notice)
         except ChannelFailed as failure:
-            left.append(channel.name)
+            faults[channel.name] = str(failure)
             logger.warning("channel=%s alert=%s failed=%s", channel.name, row.rule, failure)
-    row.delivered(left if row.tries < TRIES else [])
+    row.delivered(list(faults) if row.tries < TRIES else [], faults)
 
 
 def notice_of(row: CacheAlert) -> Notice:

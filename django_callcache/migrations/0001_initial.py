@@ -113,6 +113,15 @@ class Migration(migrations.Migration):
                 ),
                 ("deliver_at", models.DateTimeField(blank=True, null=True, verbose_name="next try")),
                 ("tries", models.PositiveSmallIntegerField(default=0, verbose_name="tries")),
+                (
+                    "faults",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        help_text="Why each did not take the last notice.",
+                        verbose_name="channels that failed",
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "alert",

@@ -69,6 +69,12 @@ class CacheAlert(models.Model):
     undelivered = models.JSONField(_("channels to be told"), default=list, blank=True)
     deliver_at = models.DateTimeField(_("next try"), null=True, blank=True)
     tries = models.PositiveSmallIntegerField(_("tries"), default=0)
+    faults = models.JSONField(
+        _("channels that failed"),
+        default=dict,
+        blank=True,
+        help_text=_("Why each did not take the last notice."),
+    )
 
     objects = CacheAlertQuerySet.as_manager()
 
@@ -144,11 +150,14 @@ class CacheAlert(models.Model):
         self.tries += 1
         return True
 
-    def delivered(self, left: list[str]) -> None:
-        """Note which channels are still to be told, unless something newer is to be told by now."""
+    def delivered(self, left: list[str], faults: dict[str, str]) -> None:
+        """Note which channels are still to be told, and what each that failed said.
+
+        Where something newer is to be told by now, that stays as it is.
+        """
         mine = type(self).objects.filter(pk=self.pk, deliver_at=self.deliver_at)
-        mine.update(undelivered=left, deliver_at=self.deliver_at if left else None)
-        self.undelivered = left
+        mine.update(undelivered=left, faults=faults, deliver_at=self.deliver_at if left else None)
+        self.undelivered, self.faults = left, faults
 
     def _handled(
         self, state: CacheAlert.State, username: str, note: str, until: datetime.datetime | None

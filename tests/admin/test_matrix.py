@@ -284,6 +284,7 @@ ACTS = {
     "acknowledge": ("alerts", {"alert": "1", "act": "acknowledge", "hours": "1"}, "degraded"),
     "silence": ("alerts", {"alert": "1", "act": "silence", "hours": "1"}, "degraded"),
     "resume": ("cleared", {"act": "resume"}, "call:"),
+    "try": ("alerts", {"act": "try", "channel": "log"}, "log"),
     "run": ("sync", {"alias": "default", "act": "run"}, ""),
     "dry run": ("sync", {"alias": "default", "act": "dry_run"}, ""),
     "pause": ("sync", {"alias": "default", "act": "pause", "reason": "why"}, ""),
@@ -294,6 +295,15 @@ ACTS = {
     "discard": ("sync", {"alias": "default", "act": "discard", "id": "1"}, "1:call:1"),
 }
 """Everything that a person can do: where, by which words, and to what."""
+
+INVALID = {
+    "clear": ("clear", {"alias": "default", "scope": "prefix", "text": ""}),
+    "retime": ("key", {"alias": "default", "key": "call:1", "act": "retime", "seconds": "soon"}),
+    "silence": ("alerts", {"alert": "1", "act": "silence", "hours": "25"}),
+    "try": ("alerts", {"act": "try", "channel": "nothing"}),
+    "sync": ("sync", {"alias": "default", "act": "explode"}),
+}
+"""What forms refuse."""
 
 
 class TestTrail:
@@ -359,9 +369,23 @@ class TestTrailOfRefusals:
         entry = LogEntry.objects.get()
         (operation,) = CacheOperation.objects.exclude(pk__in=before)
         assert (entry.user, entry.object_id) == (person, str(operation.pk))
-        assert (operation.username, operation.alias) == (person.username, "default")
+        of_no_cache = name == "try"
+        assert (operation.username, operation.alias) == (person.username, "" if of_no_cache else "default")
         assert operation.pattern == ("#1" if "id" in data else pattern)
         assert (operation.outcome, operation.error_class) == (CacheOperation.Outcome.REFUSED, why)
+
+    @pytest.mark.parametrize("name", INVALID)
+    def test_invalid(self, client, boss, rows, redis_client, name):
+        """What a form refuses for its input leaves one entry as well, and nothing else."""
+        client.force_login(boss)
+        place, data = INVALID[name]
+        before = set(CacheOperation.objects.values_list("pk", flat=True))
+        kept = everything(redis_client)[1]
+        assert client.post(address_of(place), data).status_code in {302, 400}
+        (operation,) = CacheOperation.objects.exclude(pk__in=before)
+        assert (operation.outcome, operation.error_class) == (CacheOperation.Outcome.REFUSED, "invalid")
+        assert LogEntry.objects.get().object_id == str(operation.pk)
+        assert everything(redis_client)[1] == kept
 
     @pytest.mark.parametrize("place", ["clear", "clear_keys", "cleared", "key", "sync", "alerts"])
     def test_nonsense(self, client, make_user, db, place):
