@@ -28,17 +28,25 @@ SINCE_7 = frozenset({"+client|setinfo"})
 """Rules that Redis 6.2 refuses, for it has no such subcommand; clients do without."""
 
 
-def rules_of(prefixes: Iterable[str], *, version: tuple[int, int] = (7, 2)) -> list[str]:
+IN_A_CLUSTER = ("+cluster|slots", "+command", "+asking")
+"""Who has which slot, which words of a command are keys, and to ask for a key whose slot is on its way."""
+
+
+def rules_of(
+    prefixes: Iterable[str], *, version: tuple[int, int] = (7, 2), clustered: bool = False
+) -> list[str]:
     """Return the rules of a user of the caches with these key prefixes; a password is not among them.
 
     Args:
         prefixes: ``KEY_PREFIX`` of each alias.
         version: Of the server.
+        clustered: Whether it is a node of a Redis Cluster.
 
     Raises:
         ValueError: A prefix cannot stand in a rule.
     """
     rules = [rule for rule in COMMANDS if version >= (7, 2) or rule not in SINCE_7]
+    rules += IN_A_CLUSTER if clustered else ()
     for prefix in dict.fromkeys(prefixes):
         if any(character.isspace() or character in "*?[]\\" for character in prefix):
             raise ValueError(

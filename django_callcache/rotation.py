@@ -18,7 +18,7 @@ import redis
 from django_callcache.codec import Codec
 from django_callcache.codec.blob import PLAIN_HEADER_BYTES
 from django_callcache.exceptions import Undecodable
-from django_callcache.lua import Script
+from django_callcache.lua import Script, run_scripts
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.redis_keys import RedisKeys
 
@@ -120,7 +120,6 @@ def rotate(cache: Subject, *, batch: int = BATCH, progress: Callable[[int], obje
         redis.RedisError: Redis failed; what is done stays done.
     """
     client, rotated = cache.redis_client(), Rotated()
-    client.script_load(_SWAP.text.decode())
     scan = client.scan_iter(match=cache.glob, count=batch)
     while page := list(islice(scan, batch)):
         keys = [key for key in page if not cache.redis_keys.is_internal(key)]
@@ -169,14 +168,12 @@ def _members(client: redis.Redis, key: bytes, kind: str) -> Iterator[_Sealed]:
 
 
 def _reseal(cache: Subject, client: redis.Redis, portion: list[_Sealed], rotated: Rotated) -> None:
-    pipeline = client.pipeline(transaction=False)
+    calls = []
     for sealed in portion:
         resealed = anew(cache, sealed.value_key, sealed.blob, sealed.sealed_for, rotated)
         if resealed is not None:
-            arguments = (sealed.kind, sealed.field, sealed.blob, resealed)
-            # Not by its method, which pipelines of a cluster do not have.
-            pipeline.execute_command("EVALSHA", _SWAP.sha1, 1, sealed.name, *arguments)  # type: ignore[no-untyped-call]
-    for reply in pipeline.execute():
+            calls.append(((sealed.name,), (sealed.kind, sealed.field, sealed.blob, resealed)))
+    for reply in run_scripts(client, _SWAP, calls):
         rotated.count(bool(reply))
 
 

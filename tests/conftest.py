@@ -3,7 +3,8 @@
 ``REDIS_URL`` given from outside is respected; only keys of the configured caches are deleted there.
 A part that cannot be had skips the tests that need it, with the command that installs it;
 with ``CALLCACHE_REQUIRE_PARTS=1`` it fails them. ``CALLCACHE_TEST_MINIMAL_USER=1`` lets the caches
-reach the private Redis as the user of `tests.minimal_user`.
+reach the private Redis as the user of `tests.minimal_user`, ``CALLCACHE_TEST_CLUSTER=1`` makes it a
+cluster: `tests.topology`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,13 @@ from contextlib import ExitStack
 
 import django
 import pytest
-import redis
 from django.conf import settings
 from django.core.cache import caches
 
 from django_callcache.cache.registry import runtimes
 from testproject.parts.missing import PartMissing
 from testproject.parts.postgres_server import PostgresServer
-from testproject.parts.redis_server import RedisServer
-from tests import minimal_user
+from tests import minimal_user, topology
 
 REQUIRE_PARTS = os.environ.get("CALLCACHE_REQUIRE_PARTS") == "1"
 parts = ExitStack()
@@ -35,7 +34,7 @@ missing_redis = ""
 private_redis = os.environ.get("REDIS_URL") == os.environ.get("CALLCACHE_PRIVATE_REDIS")
 if private_redis:
     try:
-        url = parts.enter_context(RedisServer()).url
+        url = parts.enter_context(topology.start()).url
     except PartMissing as missing:
         missing_redis = str(missing)
         url = "redis://127.0.0.1:1/0"
@@ -43,9 +42,9 @@ if private_redis:
     if minimal_user.IS_WANTED and not missing_redis:
         url = minimal_user.create(admin_url)
     os.environ["REDIS_URL"] = os.environ["CALLCACHE_PRIVATE_REDIS"] = url
-elif minimal_user.IS_WANTED:
+elif minimal_user.IS_WANTED or topology.IS_CLUSTER:
     raise pytest.UsageError(
-        "CALLCACHE_TEST_MINIMAL_USER makes a user in a private Redis: leave REDIS_URL out"
+        "CALLCACHE_TEST_MINIMAL_USER and CALLCACHE_TEST_CLUSTER mean a private Redis: leave REDIS_URL out"
     )
 else:
     admin_url = os.environ["REDIS_URL"]
@@ -74,7 +73,8 @@ def pytest_unconfigure():
 
 
 def pytest_collection_modifyitems(items):
-    """Leave out what the minimal user may not do, where the suite runs as that user."""
+    """Leave out what the minimal user may not do, or a cluster cannot, where the suite runs so."""
+    topology.leave_out(items)
     if minimal_user.IS_WANTED:
         for item in items:
             for mark in item.iter_markers("needs_rights"):
@@ -94,8 +94,7 @@ def redis_url():
 @pytest.fixture(scope="session")
 def session_redis(redis_url):
     """One redis-py client for the whole session, of the administrator."""
-    with redis.Redis.from_url(admin_url) as client:
-        yield client
+    return topology.client_of(admin_url)
 
 
 @pytest.fixture
@@ -107,7 +106,7 @@ def redis_client(session_redis):
 @pytest.fixture
 def redis_place(redis_url):
     """Its host, port and database, for the address of another user."""
-    return redis_url.removeprefix("redis://").rpartition("@")[2]
+    return redis_url.partition("//")[2].rpartition("@")[2]
 
 
 @pytest.fixture
@@ -130,11 +129,11 @@ def _empty_redis():
     """Each test finds Redis empty, and no copy in this process of what was there."""
     yield
     if not missing_redis:
-        with redis.Redis.from_url(admin_url) as client:
-            empty(client)
-            refused = minimal_user.IS_WANTED and minimal_user.refusals(client, minimal_user.NAME)
-            if refused:
-                client.acl_log_reset()
+        client = topology.client_of(admin_url)
+        empty(client)
+        refused = minimal_user.IS_WANTED and minimal_user.refusals(client, minimal_user.NAME)
+        if refused:
+            minimal_user.forget_refusals(client)
         # The word of the server's that everything is gone may come after the next test has begun.
         for runtime in runtimes():
             if runtime.near is not None:

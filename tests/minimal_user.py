@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 
-import redis
-
 from django_callcache.acl import rules_of
+from tests.topology import client_of, servers_of
 
 IS_WANTED = os.environ.get("CALLCACHE_TEST_MINIMAL_USER") == "1"
 NAME, PASSWORD = "minimal", "pw"
@@ -41,17 +40,19 @@ DISPENSABLE = ("setinfo", "maint_notifications", "slowlog")
 
 def create(url):
     """Create the user; return the server's address with its name in it."""
-    with redis.Redis.from_url(url) as admin:
-        define(admin, NAME, PREFIXES)
+    define(client_of(url), NAME, PREFIXES)
     return url.replace("//", f"//{NAME}:{PASSWORD}@", 1)
 
 
 def define(admin, name, prefixes):
     """Give a user the rules for these prefixes, and nothing else."""
-    version = tuple(map(int, admin.info("server")["redis_version"].split(".")[:2]))
-    rules = rules_of(prefixes, version=version)
-    admin.execute_command("ACL", "SETUSER", name, "reset", "resetchannels", "on", f">{PASSWORD}", *rules)
-    admin.execute_command("ACL", "LOG", "RESET")
+    servers = servers_of(admin)
+    for server in servers:
+        version = tuple(map(int, server.info("server")["redis_version"].split(".")[:2]))
+        rules = rules_of(prefixes, version=version, clustered=len(servers) > 1)
+        stated = ("reset", "resetchannels", "on", f">{PASSWORD}", *rules)
+        server.execute_command("ACL", "SETUSER", name, *stated)
+        server.execute_command("ACL", "LOG", "RESET")
 
 
 def refusals(admin, name):
@@ -61,8 +62,15 @@ def refusals(admin, name):
     """
     return [
         (entry["reason"], entry["object"])
-        for entry in admin.acl_log(128)
+        for server in servers_of(admin)
+        for entry in server.acl_log(128)
         if entry["username"] == name
         and entry["object"] != "client"
         and not any(word in entry["object"] for word in DISPENSABLE)
     ]
+
+
+def forget_refusals(admin):
+    """Begin anew, so that each refusal fails one test."""
+    for server in servers_of(admin):
+        server.acl_log_reset()

@@ -6,14 +6,16 @@ import datetime
 import ipaddress
 import os
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+import redis
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from testproject.parts.child import StartFailed, free_port
+from testproject.parts.child import free_port
 from testproject.parts.redis_server import RedisServer
 from tests.conftest import require
 
@@ -53,10 +55,7 @@ def _general_name(host):
 
 @contextmanager
 def tls_server(trusted, key, **arguments):
-    """Run a server that speaks TLS too; yield it and its port for that.
-
-    Not every build can, and the first on PATH may be one that an environment brought along.
-    """
+    """Run a server that speaks TLS too; yield it and its port for that."""
     port = free_port()
     config = {
         "tls-port": str(port),
@@ -65,21 +64,20 @@ def tls_server(trusted, key, **arguments):
         "tls-ca-cert-file": f'"{trusted}"',
         "tls-auth-clients": "no",
     }
-    for program in _programs():
-        server = RedisServer(program=program, config=config, **arguments)
-        try:
-            server.__enter__()
-        except StartFailed:
-            continue
-        try:
-            yield server, port
-        finally:
-            server.close()
-        return
-    require("No Redis here was built with TLS. Install one that was: sudo apt-get install redis-server")
+    with RedisServer(program=program_with_tls(), config=config, **arguments) as server:
+        yield server, port
 
 
-def _programs():
+@cache
+def program_with_tls():
+    """A server that was built with TLS; the first on PATH may be one that an environment brought along."""
     folders = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/bin", "/usr/local/bin"]
-    found = (Path(folder) / "redis-server" for folder in dict.fromkeys(folders) if folder)
-    return [program for program in found if os.access(program, os.X_OK)]
+    for folder in filter(None, dict.fromkeys(folders)):
+        program = Path(folder) / "redis-server"
+        if os.access(program, os.X_OK):
+            with RedisServer(program=program) as server, redis.Redis.from_url(server.url) as client:
+                if client.config_get("tls-port"):
+                    return program
+    return require(
+        "No Redis here was built with TLS. Install one that was: sudo apt-get install redis-server"
+    )

@@ -105,9 +105,9 @@ class DirtyEntries:
             only: Redis keys of the entries that are meant; left out, all.
         """
         entries: list[DirtyEntry] = []
-        now_ms = unknown = 0
+        now_ms = unknown = size = 0
         for bucket in self._buckets_of(only) if only else self._unclaimed():
-            now, strange, *rows = self._run(
+            now, strange, is_too_much, *rows = self._run(
                 CLAIM,
                 (bucket.due, bucket.payload),
                 (
@@ -116,14 +116,15 @@ class DirtyEntries:
                     round(lease_seconds * 1000),
                     "" if not_after_ms is None else not_after_ms,
                     self._keys.side_prefix(bucket),
+                    size,
                     *only,
                 ),
             )
             now_ms, unknown = max(int(now), now_ms), unknown + strange
             for redis_key, payload, remote_version in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
-                max_bytes -= len(payload)
+                size += len(payload)
                 entries.append(parse_payload(redis_key, payload, int(remote_version)))
-            if len(entries) >= limit or max_bytes <= 0:
+            if len(entries) >= limit or is_too_much:
                 if self._keys.is_clustered and not only:
                     self._rest.appendleft(bucket)
                 break

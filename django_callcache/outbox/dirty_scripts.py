@@ -174,17 +174,17 @@ CLAIM = Script(
     + """
 local due, payload = KEYS[1], KEYS[2]
 local limit, max_bytes, lease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local not_after, side_prefix, chosen = tonumber(ARGV[4]), ARGV[5], #ARGV > 5
+local not_after, side_prefix, chosen = tonumber(ARGV[4]), ARGV[5], #ARGV > 6
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local due_by, until_ms = text(math.min(now, not_after or now)), text(now + lease)
-local reply, unknown, size = {text(now), 0}, 0, 0
+local reply, unknown, size = {text(now), 0, 0}, 0, tonumber(ARGV[6])
 local members = {}
 if not chosen then
   members = redis.call('ZRANGEBYSCORE', due, '-inf', due_by, 'LIMIT', 0, limit)
 end
-for i = 6, #ARGV do
+for i = 7, #ARGV do
   local score = redis.call('ZSCORE', due, ARGV[i])
   if score and tonumber(score) <= tonumber(due_by) then members[#members + 1] = ARGV[i] end
 end
@@ -196,7 +196,10 @@ for _, key in ipairs(members) do
     unknown = unknown + 1
     redis.call('ZADD', due, until_ms, key)
   else
-    if size > 0 and size + #entry > max_bytes then break end
+    if size > 0 and size + #entry > max_bytes then
+      reply[3] = 1
+      break
+    end
     size = size + #entry
     redis.call('ZADD', due, until_ms, key)
     reply[#reply + 1] = key
@@ -211,8 +214,9 @@ return reply
 """Lend the entries that are due, oldest first; nothing is removed.
 
 KEYS due, payload. ARGV limit, max bytes, lease ms, latest due time ms (may be empty), prefix of side records,
-and, where only some keys are meant, these.
-Replies now in ms, the number of entries of an unknown format, then key, payload, remote version of each.
+bytes lent already, and, where only some keys are meant, these.
+Replies now in ms, the number of entries of an unknown format, 1 if the bytes did not suffice, then key,
+payload, remote version of each.
 """
 
 ACKNOWLEDGE = Script(

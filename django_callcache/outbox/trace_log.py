@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 import redis
 
-from django_callcache.lua import Script
+from django_callcache.lua import Script, run_script
 from django_callcache.outbox.stat_buckets import Command
 from django_callcache.redis_keys import RedisKeys
 
@@ -22,6 +22,16 @@ KEPT_SECONDS = 7 * 86400
 """How long a recording can be fetched after its end."""
 
 READ, WRITE, REMOVAL = 0, 1, 2
+
+START = Script("""
+redis.call('UNLINK', KEYS[1], KEYS[2])
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+""")
+"""Begin a recording in place of the last one.
+
+KEYS: recording, portions. ARGV: seconds to keep it, then its facts, names and values in turn.
+"""
 
 ADD = Script("""
 local known = redis.call('HMGET', KEYS[1], 'until', 'most', 'bytes', 'id')
@@ -98,13 +108,16 @@ class TraceLog:
     def start(self, id_: str, *, seconds: float, share: float, most_bytes: int, prefix: str) -> Recording:
         """Begin a recording in place of the last one, whose events are forgotten."""
         now = self._client.time()[0]
-        facts: dict[Any, Any] = {"id": id_, "at": now, "until": now + int(seconds), "share": repr(share)}
+        facts: dict[str, str | int] = {
+            "id": id_,
+            "at": now,
+            "until": now + int(seconds),
+            "share": repr(share),
+        }
         facts |= {"most": most_bytes, "bytes": 0, "prefix": prefix}
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.unlink(self._keys.trace(), self._keys.trace_portions())
-        pipeline.hset(self._keys.trace(), mapping=facts)
-        pipeline.expire(self._keys.trace(), int(seconds) + KEPT_SECONDS)
-        pipeline.execute()
+        names = (self._keys.trace(), self._keys.trace_portions())
+        told = [word for fact in facts.items() for word in fact]
+        run_script(self._client, START, names, (int(seconds) + KEPT_SECONDS, *told))
         recording = self.recording()
         assert recording is not None  # noqa: S101
         return recording

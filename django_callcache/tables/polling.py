@@ -67,12 +67,12 @@ class Poll:
             yield changed
 
     def save(self) -> None:
-        """Keep how far it is."""
+        """Keep how far it is. Cut off in between, the next look sees some rows once more."""
         since = self._since()
         self._known = {name: at for name, at in self._known.items() if self._is_recent(at, since)}
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
-        with self._redis.pipeline(transaction=True) as pipeline:
+        with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hset(self._state, self._name, self._latest)
             pipeline.delete(self._rows)
             if self._known:

@@ -19,7 +19,7 @@ from django_callcache.codec import Dictionary
 from django_callcache.codec.blob import START_BYTES, dictionary_id_of
 from django_callcache.codec.dictionary_records import CURRENT
 from django_callcache.exceptions import TrainingRefused, Undecodable
-from django_callcache.lua import Script
+from django_callcache.lua import Script, run_scripts
 from django_callcache.models import CompressionDictionary, CompressionDictionaryQuerySet
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.training.learning import Trial
@@ -33,12 +33,8 @@ PRUNE_AFTER = datetime.timedelta(days=1)
 READ_CHUNK = 500
 """Values looked at in one round trip."""
 
-START_OF_COPY = Script("""
-local starts = {}
-for at, side in ipairs(KEYS) do starts[at] = string.sub(redis.call('HGET', side, 'g') or '', 1, ARGV[1]) end
-return starts
-""")
-"""The first bytes of stale copies, empty for none. KEYS: side records. ARGV: how many."""
+START_OF_COPY = Script("return string.sub(redis.call('HGET', KEYS[1], 'g') or '', 1, ARGV[1])")
+"""The first bytes of a stale copy, empty for none. KEYS: the side record. ARGV: how many."""
 
 
 def keep(cache: Subject, prefix: str, trial: Trial) -> CompressionDictionary:
@@ -188,6 +184,4 @@ def _starts_of_copies(cache: Subject) -> Iterator[object]:
     client = cache.redis_client()
     scan = client.scan_iter(match=cache.redis_keys.sides(), count=READ_CHUNK)
     while sides := list(islice(scan, READ_CHUNK)):
-        yield from cast(
-            "list[bytes]", client.eval(START_OF_COPY.text.decode(), len(sides), *sides, START_BYTES)
-        )
+        yield from run_scripts(client, START_OF_COPY, [((side,), (START_BYTES,)) for side in sides])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import redis
 
-from testproject.parts.child import LOOPBACK, StartFailed
+from testproject.parts.child import LOOPBACK, StartFailed, free_port
 from testproject.parts.redis_server import RedisServer
 
 SLOTS = 16384
@@ -28,6 +29,8 @@ class RedisCluster:
         needs_all: Whether no slot is served where one has no node.
         append_only: Whether nodes keep their data through `RedisServer.kill` and `RedisServer.start`.
         node_timeout_ms: From when on the others take a silent node for failed.
+        certificate: Its path and its key's, for nodes that speak TLS to clients and to one another.
+        program: The server to run; left out, `find_redis_server` finds one.
     """
 
     def __init__(
@@ -39,11 +42,16 @@ class RedisCluster:
         needs_all: bool = False,
         append_only: bool = False,
         node_timeout_ms: int = 1000,
+        certificate: tuple[Path, Path] | None = None,
+        program: Path | None = None,
     ) -> None:
         self._number = primaries
         self._replicas = replicas
         self._password = password
         self._append_only = append_only
+        self._certificate = certificate
+        self._program = program
+        self._tls_ports: dict[RedisServer, int] = {}
         self._config = {
             "cluster-enabled": "yes",
             "cluster-node-timeout": str(node_timeout_ms),
@@ -74,18 +82,30 @@ class RedisCluster:
     def url(self) -> str:
         """Address as Django's ``LOCATION`` takes it; it names the primaries."""
         secret = f":{self._password}@" if self._password else ""
-        places = ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes[: self._number])
-        return f"redis+cluster://{secret}{places}"
+        places = ",".join(f"{LOOPBACK}:{self.port(node)}" for node in self.nodes[: self._number])
+        return f"redis{'s' if self._certificate else ''}+cluster://{secret}{places}"
+
+    def port(self, node: RedisServer) -> int:
+        """Where clients that are not the administrator reach a node: over TLS, if the nodes speak it."""
+        return self._tls_ports.get(node, node.port)
 
     def add_node(self) -> RedisServer:
         """Start a node that knows nobody yet."""
         # The port of the bus is 10,000 above; ports of the ephemeral range may be too high for that.
         for _ in range(20):
-            server = RedisServer(password=self._password, append_only=self._append_only, config=self._config)
+            tls_port = free_port() if self._certificate else 0
+            server = RedisServer(
+                password=self._password,
+                append_only=self._append_only,
+                config=self._config | (self._speaking_tls(tls_port) if tls_port else {}),
+                program=self._program,
+            )
             try:
                 self._stack.enter_context(server)
             except StartFailed:
                 continue
+            if tls_port:
+                self._tls_ports[server] = tls_port
             self.nodes.append(server)
             return server
         raise StartFailed("no port was found whose neighbour for the cluster bus is free too")
@@ -135,13 +155,26 @@ class RedisCluster:
             self.ask(node, "CLUSTER", "ADDSLOTS", *range(first, behind))
             self.ask(node, "CLUSTER", "SET-CONFIG-EPOCH", at + 1)
         for node in self.nodes[1:]:
-            self.ask(node, "CLUSTER", "MEET", LOOPBACK, self.nodes[0].port)
+            self.ask(node, "CLUSTER", "MEET", LOOPBACK, self.port(self.nodes[0]))
         wait_for(lambda: all(self._knows(each) == len(self.nodes) for each in self.nodes))
         for at, node in enumerate(self.nodes[self._number :]):
             self.ask(node, "CLUSTER", "REPLICATE", self.id_of(primaries[at % self._number]))
         wait_for(lambda: all(self._is_well(node) for node in self.nodes))
         for node in self.nodes[self._number :]:
             wait_for(lambda node=node: _replicates(node))
+
+    def _speaking_tls(self, port: int) -> dict[str, str]:
+        assert self._certificate  # noqa: S101
+        trusted, key = self._certificate
+        return {
+            "tls-port": str(port),
+            "tls-cluster": "yes",
+            "tls-replication": "yes",
+            "tls-cert-file": f'"{trusted}"',
+            "tls-key-file": f'"{key}"',
+            "tls-ca-cert-file": f'"{trusted}"',
+            "tls-auth-clients": "no",
+        }
 
     def _knows(self, node: RedisServer) -> int:
         return int(_info(self.ask(node, "CLUSTER", "INFO"))["cluster_known_nodes"])

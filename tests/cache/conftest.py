@@ -15,6 +15,7 @@ from testproject.parts.redis_server import RedisServer
 from tests.cache.linked import OPTIONS, connect_link
 from tests.cache.wire import Wire
 from tests.conftest import require
+from tests.topology import IS_CLUSTER, servers_of
 
 BACKEND = "django_callcache.cache.CallCache"
 PATIENT = {"DEADLINE": 10}
@@ -158,25 +159,28 @@ def make_pair(make_caches, redis_url, link_mode):
 @pytest.fixture
 def wire(session_redis):
     """A proxy to the Redis of the tests."""
+    if IS_CLUSTER:
+        pytest.skip("needs one server: a proxy to it")
     arguments = session_redis.connection_pool.connection_kwargs
     with Wire(arguments["host"], arguments["port"]) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def deny(redis_client, redis_place):
+def deny(redis_client, redis_url, redis_place):
     """Make users of Redis that may not do some things."""
-    before_7 = int(redis_client.info("server")["redis_version"].split(".")[0]) < 7
+    before_7 = int(servers_of(redis_client)[0].info("server")["redis_version"].split(".")[0]) < 7
     with ExitStack() as stack:
 
         def make(*rules, name="limited"):
             if before_7 and "-client|tracking" in rules:  # a part of a command cannot be taken away yet
                 rules = ("-client", "+client|id", "+client|list", "+client|kill", *rules)
                 rules = tuple(rule for rule in rules if rule != "-client|tracking")
-            redis_client.execute_command(
-                "ACL", "SETUSER", name, "reset", "on", ">secret", "~*", "&*", "+@all", *rules
-            )
-            stack.callback(redis_client.execute_command, "ACL", "DELUSER", name)
-            return f"redis://{name}:secret@{redis_place}"
+            for server in servers_of(redis_client):
+                server.execute_command(
+                    "ACL", "SETUSER", name, "reset", "on", ">secret", "~*", "&*", "+@all", *rules
+                )
+                stack.callback(server.execute_command, "ACL", "DELUSER", name)
+            return f"{redis_url.partition('//')[0]}//{name}:secret@{redis_place}"
 
         yield make

@@ -107,6 +107,7 @@ class TestSharing:
         assert calls["cmdstat_get"] == 50
         assert calls.get("cmdstat_hmget", 0) == calls.get("cmdstat_hget", 0) == 0
 
+    @pytest.mark.needs_server("counts commands of one server")
     async def test_get__missing_dictionary(self, trained, make_cache, face_of, redis_client):
         """A value whose dictionary is gone is a miss, counted; Redis is not asked for it at every read."""
         trained.set("lead:1", RECORDS[501])

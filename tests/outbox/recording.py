@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from django_callcache.outbox.dirty import RECORD_WRITE
 from django_callcache.redis_keys import RedisKeys
+from tests.topology import IS_CLUSTER
 
-KEYS = RedisKeys("crm")
+KEYS = RedisKeys("crm", clustered=IS_CLUSTER)
 KEY = b"crm:1:call:7"
 
 

@@ -75,6 +75,7 @@ class TestStatBuckets:
         buckets.add(Growth({"a": {"hits": 1}}))
         assert earliest <= buckets.minutes()[0] <= buckets.current_minute()
 
+    @pytest.mark.needs_server("counts commands of one server")
     def test_add__one_command(self, buckets, redis_client):
         """A growth of any size is one call of one script."""
         growth = Growth({f"p{n}:": {"hits": 1} for n in range(300)})
@@ -145,6 +146,7 @@ class TestStatBuckets:
         hour = buckets.minutes()[0] // 60
         assert buckets.hot_keys(hour, [prefix], 5)[prefix] == [("é|", 2), ("?", 1)]
 
+    @pytest.mark.needs_server("connects by redis-py alone")
     def test_add__concurrent(self, buckets, redis_url, keys):
         """Adds by many threads and connections lose nothing."""
 

@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 
 from django_callcache.codec import blob
 from django_callcache.models import SyncConflict, SyncRejection
+from django_callcache.outbox.buckets import used_buckets
 from django_callcache.outbox.dirty import DirtyEntries
 from django_callcache.replication.keeper import digest_of
 from django_callcache.replication.resealing import reseal_rows
@@ -94,13 +95,19 @@ class TestRows:
         assert bytes(row.payload) == b"rubbish" * 9
 
 
+def payloads_of(client, names):
+    """What waits in the outbox, as it lies there, by Redis key."""
+    buckets = used_buckets(client, names)
+    return {key: text for bucket in buckets for key, text in client.hgetall(bucket.payload).items()}
+
+
 class TestRotate:
     def test_rotate__old_secret_can_be_dropped(self, make_cache, redis_client):
         """After a rotation the old secret is not needed: values, members, times to live and outbox (F-S8)."""
         read = fill(make_cache(RULES=RULES, app=secrets("old")))
         expected = read(make_cache(RULES=RULES, app=secrets("new", "old")))
-        names = make_cache(RULES=RULES, app=secrets("new", "old")).redis_keys.outboxes()[0]
-        versions = {key: text.split(b"|")[1] for key, text in redis_client.hgetall(names.payload).items()}
+        names = make_cache(RULES=RULES, app=secrets("new", "old")).redis_keys
+        versions = {key: text.split(b"|")[1] for key, text in payloads_of(redis_client, names).items()}
         left = {key: redis_client.pttl(key) for key in redis_client.keys("t:*")}
         rotated = rotate(make_cache(RULES=RULES, app=secrets("new", "old")), batch=7)
         assert rotated == Rotated(seen=rotated.seen, resealed=rotated.resealed)
@@ -108,9 +115,9 @@ class TestRotate:
         assert rotated.resealed == 30 + 20 + 19 + 2 + 1 + 3 + 2 + 3 + 39
         cache = make_cache(RULES=RULES, app=secrets("new"))
         assert read(cache) == expected
-        payloads = redis_client.hgetall(names.payload)
+        payloads = payloads_of(redis_client, names)
         assert {key: text.split(b"|")[1] for key, text in payloads.items()} == versions
-        assert int(redis_client.get(names.bytes)) == sum(map(len, payloads.values()))
+        assert DirtyEntries(redis_client, names).payload_bytes() == sum(map(len, payloads.values()))
         assert {key: redis_client.pttl(key) // 100_000 for key in left} == {
             k: v // 100_000 for k, v in left.items()
         }
@@ -135,7 +142,9 @@ class TestRotate:
         make_cache(RULES=CLEAR, app=secrets("s")).set_many({"call:1": "planted", "contact:n": 41887766})
         cache = make_cache(RULES=RULES, app=secrets("s"))
         assert rotate(cache).resealed == 3
-        keys = redis_client.keys("t:*") + list(cache.redis_keys.outboxes()[0])
+        keys = redis_client.keys("t:*") + [
+            name for bucket in used_buckets(redis_client, cache.redis_keys) for name in bucket
+        ]
         assert all(b"planted" not in redis_client.dump(key) for key in keys if redis_client.exists(key))
         assert redis_client.get("t:1:contact:n")[1] & blob.AEAD
         assert cache.get_many(["call:1", "contact:n"]) == {"call:1": "planted", "contact:n": 41887766}

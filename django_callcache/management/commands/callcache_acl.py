@@ -44,8 +44,10 @@ class Command(BaseCommand):
         self, *, alias: str | None, user: str, server_version: tuple[int, int], **options: Any
     ) -> None:
         try:
-            prefixes = [cache_of(name).key_prefix for name in ([alias] if alias else own_aliases())]
-            rules = rules_of(prefixes, version=server_version)
+            caches = [cache_of(name) for name in ([alias] if alias else own_aliases())]
+            clustered = any(cache.redis_keys.is_clustered for cache in caches)
+            prefixes = [cache.key_prefix for cache in caches]
+            rules = rules_of(prefixes, version=server_version, clustered=clustered)
         except (ImproperlyConfigured, ValueError, KeyError) as error:
             raise CommandError(str(error), returncode=2) from error
         self.stdout.write(f"ACL SETUSER {user} on >PASSWORD resetkeys resetchannels {' '.join(rules)}")

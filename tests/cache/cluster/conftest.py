@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partialmethod
-
 import pytest
-import redis
 
-from testproject.parts.child import LOOPBACK
 from testproject.parts.missing import PartMissing
 from testproject.parts.redis_cluster import RedisCluster
 from tests.conftest import require
-
-
-class WholeCluster(redis.RedisCluster):
-    """A client that means all nodes where redis-py means any."""
-
-    keys = partialmethod(redis.RedisCluster.keys, target_nodes=redis.RedisCluster.PRIMARIES)
-    dbsize = partialmethod(redis.RedisCluster.dbsize, target_nodes=redis.RedisCluster.PRIMARIES)
+from tests.topology import client_of
 
 
 @pytest.fixture(scope="session")
@@ -45,8 +35,7 @@ def redis_url(cluster):
 @pytest.fixture(scope="module")
 def session_redis(cluster):
     """One redis-py client for a whole module."""
-    with WholeCluster(host=LOOPBACK, port=cluster.nodes[0].port) as client:
-        yield client
+    return client_of(cluster.url)
 
 
 @pytest.fixture(autouse=True)

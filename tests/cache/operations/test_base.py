@@ -137,7 +137,7 @@ class TestRecording:
         (entry,) = claimed(face.cache).values()
         assert value_of(face.cache, entry) == await face.get("s:1") == value + delta
         assert has_expiry(entry, 500)
-        assert await face.ttl("s:1") == 500
+        assert 495 <= await face.ttl("s:1") <= 500
         await face.touch("s:1", None)
         claimed(face.cache)
         await face.decr("s:1", delta)
@@ -177,7 +177,8 @@ class TestRecording:
         assert has_expiry(entries["2:s:1"], 500)
         assert entries["1:s:1"].version > entries["2:s:1"].version
         assert await face.get("s:1") is None
-        assert (await face.get("s:1", version=2), await face.ttl("s:1", version=2)) == ("x", 500)
+        assert await face.get("s:1", version=2) == "x"
+        assert 495 <= await face.ttl("s:1", version=2) <= 500
 
     async def test_incr_version__no_entry(self, face):
         """A move of nothing, or to where it is, is not recorded."""
@@ -261,6 +262,8 @@ class TestRecording:
 
 
 class TestBacklog:
+    """In a cluster the bound is one of each slot."""
+
     @pytest.fixture
     def face(self, face_of, make_cache):
         """One face of a cache whose outbox takes three keys."""
@@ -270,31 +273,31 @@ class TestBacklog:
     async def test_backlog_full(self, face):
         """A key that the outbox does not know is refused when it is full, with nothing stored; known ones
         are taken."""
-        await face.set_many({"s:1": 1, "s:2": 2, "s:3": 3})
+        await face.set_many({"s:{one}1": 1, "s:{one}2": 2, "s:{one}3": 3})
         for refused in (
-            lambda: face.set("s:4", 4),
-            lambda: face.add("s:4", 4),
-            lambda: face.set_many({"x:1": 1, "s:4": 4}),
-            lambda: face.delete("s:4"),
-            lambda: face.delete_many(["s:4"]),
-            lambda: face.get_or_set("s:4", lambda: 4),
+            lambda: face.set("s:{one}4", 4),
+            lambda: face.add("s:{one}4", 4),
+            lambda: face.set_many({"x:1": 1, "s:{one}4": 4}),
+            lambda: face.delete("s:{one}4"),
+            lambda: face.delete_many(["s:{one}4"]),
+            lambda: face.get_or_set("s:{one}4", lambda: 4),
         ):
             with pytest.raises(BacklogFull, match="runcachesync"):
                 await refused()
-            assert await face.get("s:4") is None
-        assert await face.set("s:1", 10) is True
-        assert await face.incr("s:2") == 3
-        assert await face.delete("s:3") is True
+            assert await face.get("s:{one}4") is None
+        assert await face.set("s:{one}1", 10) is True
+        assert await face.incr("s:{one}2") == 3
+        assert await face.delete("s:{one}3") is True
         assert await face.set("x:2", 1) is True
         assert len(claimed(face.cache)) == 3
-        assert await face.set("s:4", 4) is True
+        assert await face.set("s:{one}4", 4) is True
 
     async def test_backlog_full__counted(self, face):
         """A refusal is counted as an error, not as a set."""
-        await face.set_many({"s:1": 1, "s:2": 2, "s:3": 3})
+        await face.set_many({"s:{one}1": 1, "s:{one}2": 2, "s:{one}3": 3})
         before = dict(face.cache.counted()["s:"])
         with pytest.raises(BacklogFull):
-            await face.set("s:4", 4)
+            await face.set("s:{one}4", 4)
         after = face.cache.counted()["s:"]
         assert after["errors"] == before["errors"] + 1
         assert after["sets"] == before["sets"] == 3
@@ -304,7 +307,7 @@ class TestBacklog:
 
         async def write(number):
             try:
-                return await face.set(f"s:{number}", number)
+                return await face.set(f"s:{{one}}{number}", number)
             except BacklogFull:
                 return False
 

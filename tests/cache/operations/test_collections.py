@@ -36,20 +36,20 @@ class TestSets:
 
     async def test_algebra(self, face):
         """Sets are combined in Redis; members keep their seals under other keys."""
-        await face.sadd("a", 1, 2, "x")
-        await face.sadd("b", 2, 3, "x")
-        assert await face.sdiff("a", "b") == {1}
-        assert await face.sinter("a", "b") == {2, "x"}
-        assert await face.sunion("a", "b") == {1, 2, 3, "x"}
-        assert await face.sdiffstore("to", "a", "b") == 1
-        assert await face.smembers("to") == {1}
-        assert await face.sinterstore("to", "a", "b") == 2
-        assert await face.smembers("to") == {2, "x"}
-        assert await face.sunionstore("to", "a", "b") == 4
-        assert await face.smembers("to") == {1, 2, 3, "x"}
-        assert await face.smove("a", "c", "x") is True
-        assert await face.smove("a", "c", "x") is False
-        assert await face.smembers("c") == {"x"}
+        await face.sadd("{s}a", 1, 2, "x")
+        await face.sadd("{s}b", 2, 3, "x")
+        assert await face.sdiff("{s}a", "{s}b") == {1}
+        assert await face.sinter("{s}a", "{s}b") == {2, "x"}
+        assert await face.sunion("{s}a", "{s}b") == {1, 2, 3, "x"}
+        assert await face.sdiffstore("{s}to", "{s}a", "{s}b") == 1
+        assert await face.smembers("{s}to") == {1}
+        assert await face.sinterstore("{s}to", "{s}a", "{s}b") == 2
+        assert await face.smembers("{s}to") == {2, "x"}
+        assert await face.sunionstore("{s}to", "{s}a", "{s}b") == 4
+        assert await face.smembers("{s}to") == {1, 2, 3, "x"}
+        assert await face.smove("{s}a", "{s}c", "x") is True
+        assert await face.smove("{s}a", "{s}c", "x") is False
+        assert await face.smembers("{s}c") == {"x"}
 
     async def test_random(self, face):
         """Members are looked at, or taken away, at random."""
@@ -201,7 +201,7 @@ class TestSyncedPrefix:
             ("hset", ("call:h", "f", 1)), ("hdel", ("call:h", "f")),
             ("zadd", ("call:z", {"a": 1})), ("zincrby", ("call:z", 1, "a")), ("zrem", ("call:z", "a")),
             ("zpopmin", ("call:z",)), ("zremrangebyscore", ("call:z", 0, 1)),
-            ("smove", ("s", "call:s", 1)), ("sunionstore", ("call:s", "s")),
+            ("smove", ("{s}", "call:{s}", 1)), ("sunionstore", ("call:{s}", "{s}")),
         ],
     )  # fmt: skip
     async def test_write(self, face, name, arguments):

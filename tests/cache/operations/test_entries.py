@@ -121,6 +121,7 @@ class TestStoredBytes:
         assert await face.set("a", 5)
         assert await face.incr("a") == 6
 
+    @pytest.mark.needs_server("copies between slots")
     async def test_get__blob_moved_to_another_key(self, face, redis_client):
         """A sealed value means nothing under another key, version or prefix."""
         await face.set("a", "secret")
