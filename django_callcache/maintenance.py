@@ -247,11 +247,11 @@ def _sync(
 ) -> None:
     try:
         report.sync = sync(cache, remote, may_go_on, **how)
+        if report.sync.error is not None:
+            raise report.sync.error
         _collect_garbage(cache, remote)
     finally:
         report.is_paused = is_paused(cache)
-    if report.sync.error is not None:
-        raise report.sync.error
 
 
 def _collect_garbage(cache: CallCache, remote: RemoteStore) -> None:

@@ -234,6 +234,10 @@ class RedisKeys:
         """Hash: who paused the sync of the loop, when and why; there while it is paused."""
         return self._sync + b"pause"
 
+    def rest(self) -> bytes:
+        """String: there for as long as the remote store has asked not to be asked."""
+        return self._sync + b"rest"
+
     def heartbeat(self) -> bytes:
         """Hash: who runs loops, and when each was last alive."""
         return self._sync + b"heartbeat"

@@ -59,6 +59,10 @@ class Watch:
         except Exception:
             logger.exception("alias=%s alerts=failed", self._cache().alias)
 
+    def look_soon(self) -> None:
+        """Look at the next opportunity: something has gone wrong of which somebody may want to hear."""
+        self._next_at = 0.0
+
     def look(self) -> Values:
         """Gather the signals, judge them, tell what has changed; return the signals."""
         settings = get_settings()

@@ -25,8 +25,7 @@ from django_callcache.replication.losses import AfterLoss
 from django_callcache.replication.requests import is_asked_for
 from django_callcache.sync.leader import Heartbeat
 from django_callcache.sync.remote import RemoteStore
-from django_callcache.sync.standing import note_standing
-from django_callcache.tables.following import needs_schema, sources_of
+from django_callcache.tables.following import sources_of
 from django_callcache.tables.pace import Pace
 from django_callcache.watch import Watch
 
@@ -92,7 +91,6 @@ class Turns:
         self._caches = {alias: cache_of(alias) for alias in aliases}
         self._remote = remote
         self._to_preload = set(aliases) if preloads else set()
-        self._schema_is_known = remote is None
         self._tell = tell
         self._watches = {alias: Watch(partial(cache_of, alias)) for alias in aliases}
         self._heartbeats = dict.fromkeys(aliases, Heartbeat.of_this_process())
@@ -107,7 +105,6 @@ class Turns:
             self._note(alias, next_at=0.0)
         try:
             self.beat()
-            self._check_schema()
             reports = [self._run(alias) for alias in self._caches if self.may_go_on()]
             self.clear(to_the_end=self.is_last)
             self.beat()
@@ -195,24 +192,6 @@ class Turns:
             )
         return False
 
-    def _check_schema(self) -> None:
-        if not any(map(needs_schema, self._caches.values())):
-            return
-        if self._remote is not None and not self._schema_is_known:
-            try:
-                self._remote.check_schema()
-            except SyncError as error:
-                self._tell_standing(error)
-                raise
-            self._schema_is_known = True
-
-    def _tell_standing(self, error: SyncError) -> None:
-        """Tell those who look at a cache why there are no passes, and the alert rules."""
-        for cache in self._caches.values():
-            client, names = cache.redis_client(), cache.redis_keys
-            note_standing(client, names, error)
-            StatBuckets(client, names).note({}, {"refused": float(isinstance(error, RemoteRefused))})
-
     def _run(self, alias: str) -> Report:
         try:
             report = run_once(
@@ -228,6 +207,8 @@ class Turns:
             logger.info("busy alias=%s seconds=%.1f", alias, report.busy_for)
             return report
         self._to_preload.discard(alias)
+        if report.errors:
+            self._watches[alias].look_soon()
         facts = facts_of(report)
         logger.info("passed %s", " ".join(f"{name}={value}" for name, value in facts.items()))
         if self._tell is not None:

@@ -28,6 +28,7 @@ from django_callcache.replication.values import CacheValues
 from django_callcache.signals import cache_synced
 from django_callcache.sync.push import Bounds
 from django_callcache.sync.remote import RemoteStore
+from django_callcache.sync.rest import ensure_rested, rest
 from django_callcache.sync.sync_pass import SyncPass, SyncReport
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ def sync(
     one = make_pass(cache, remote, may_go_on)
 
     def prepare() -> None:
+        ensure_rested(cache.redis_client(), cache.redis_keys)
+        remote.check_schema()
         ensure_own(cache, remote, take_over=take_over)
         if take_over or after_loss == "go-on":
             begin_anew(cache)
@@ -100,6 +103,7 @@ def _reported(cache: CallCache, work: Callable[[], SyncReport]) -> SyncReport:
         raise
     run.started_at = datetime.datetime.fromtimestamp(report.started_at, datetime.UTC)
     run.outcome = report.outcome
+    rest(cache.redis_client(), cache.redis_keys, report.error)
     for name in REPORTED:
         setattr(run, name, getattr(report, name))
     _store(run, report.error, report.duration_seconds)

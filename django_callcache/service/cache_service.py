@@ -330,6 +330,7 @@ class CacheService:
         if report.busy_for is None:
             self._heartbeat = replace(self._heartbeat, passed_at=time.time(), outcome=report.outcome)
         if report.errors:
+            self._watch.look_soon()
             raise report.errors[0]
         return report
 

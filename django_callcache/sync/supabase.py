@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -38,6 +39,7 @@ from django_callcache.sync.remote import (
     read_push_reply,
     read_text,
 )
+from django_callcache.sync.rest import still_resting
 from django_callcache.sync.tables import (
     CHANGES_AT_ONCE,
     Feed,
@@ -105,6 +107,8 @@ class SupabaseStore:
         self._http: httpx.Client | None = None
         self._client: Client | None = None
         self._pid = 0
+        self._rests_until = 0.0
+        """Monotonic seconds until which the project has asked not to be asked."""
 
     @classmethod
     def from_settings(cls, settings: SyncSettings) -> Self:
@@ -226,6 +230,8 @@ class SupabaseStore:
 
     def _within_time(self, ask: Callable[[Client], Any]) -> Any:
         """Ask, and give up when the whole answer takes too long; httpx limits each read of it only."""
+        if (left := self._rests_until - time.monotonic()) > 0:
+            raise still_resting(left)
         client, http = self._connected()
         answer: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         given_up = threading.Event()
@@ -252,9 +258,14 @@ class SupabaseStore:
                 raise
         else:
             if error is not None:
+                self._rest(error)
                 raise error
             return found
         raise RemoteUnavailable(f"Supabase's answer took longer than {self._timeout_seconds:g} s")
+
+    def _rest(self, error: BaseException) -> None:
+        if isinstance(error, RemoteUnavailable) and error.retry_after:
+            self._rests_until = time.monotonic() + error.retry_after
 
     def _connected(self) -> tuple[Client, httpx.Client]:
         """Return this process's client."""

@@ -24,6 +24,7 @@ from django_callcache.cache.backend import CallCache
 from django_callcache.conf import StatedSource, TableSource, stated_sources
 from django_callcache.exceptions import SyncError
 from django_callcache.replication.environments import ensure_own_redis
+from django_callcache.sync.rest import ensure_rested, rest
 from django_callcache.sync.tables import Change, SourceTables
 from django_callcache.tables.polling import Poll
 
@@ -77,6 +78,7 @@ def follow(cache: CallCache, remote: object, may_go_on: Callable[[], bool] = lam
     Raises:
         ImproperlyConfigured: The remote store has no tables.
         WrongEnvironment: The Redis is another environment's.
+        RemoteUnavailable: The remote store has asked for a rest, which is not over.
         redis.RedisError: Redis does not answer. What was not done is done the next time.
     """
     stated = sources_of(cache)
@@ -86,7 +88,10 @@ def follow(cache: CallCache, remote: object, may_go_on: Callable[[], bool] = lam
         raise ImproperlyConfigured(f"A rule has a table as source, and {remote!r} reads no tables")
     store = cast("SourceTables", remote)
     ensure_own_redis(cache)
+    ensure_rested(cache.redis_client(), cache.redis_keys)
     done = Following(cache, store, may_go_on).run()
+    for error in done.errors:
+        rest(cache.redis_client(), cache.redis_keys, error)
     is_fed = any(each.source.changed_at is None for each in stated)
     if is_fed and not done.errors:
         _remove_old(cache, store)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,8 +198,10 @@ def settle(keys: list[str], redis_url: str = "") -> dict[str, Any]:
     return {key: cache.get(key) for key in keys}
 
 
-def write(values: dict[str, Any], redis_url: str = "", *, how: str = "one by one") -> None:
-    """Set keys; those without a value are deleted."""
+def write(
+    values: dict[str, Any], redis_url: str = "", *, how: str = "one by one", timeout: float | None = None
+) -> None:
+    """Set keys, for as long as their rule says or for some seconds; those without a value are deleted."""
     from django.core.cache import caches
 
     _look_at(redis_url)
@@ -208,7 +211,7 @@ def write(values: dict[str, Any], redis_url: str = "", *, how: str = "one by one
             if value is None:
                 cache.delete(key)
             else:
-                cache.set(key, value)
+                cache.set(key, value, **({} if timeout is None else {"timeout": timeout}))
     elif how == "many":
         cache.set_many({key: value for key, value in values.items() if value is not None})
         cache.delete_many([key for key, value in values.items() if value is None])
@@ -238,6 +241,21 @@ def keep_writing(log: str, keys: list[str]) -> None:
             time.sleep(0.01)
         else:
             os.write(file, f"ack {key} {number} {int(is_deleted)}\n".encode())
+
+
+def waiting() -> int:
+    """Return what the metrics say waits for the remote store."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from django_callcache import metrics
+
+    body, _ = metrics.exposition("")
+    return next(
+        int(sample.value)
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+        if sample.name == "callcache_outbox_entries"
+    )
 
 
 def loop() -> None:
@@ -281,7 +299,8 @@ def _remote_at(port: int) -> RemoteStore:
 
 
 JOBS = {
-    "turn": turn, "settle": settle, "write": write, "keep writing": keep_writing, "loop": loop, "warm": warm,
+    "turn": turn, "settle": settle, "write": write, "keep writing": keep_writing, "waiting": waiting,
+    "loop": loop, "warm": warm,
 }  # fmt: skip
 
 
@@ -290,8 +309,14 @@ def main() -> None:
     import django
 
     django.setup()
-    # What a job would import by itself, each time.
-
+    # What each job would import by itself, once for all.
+    for name in (
+        "management.commands.runcachesync",
+        "warm",
+        "metrics",
+        f"sync.{os.environ['WORKER_REMOTE']}",
+    ):
+        import_module(f"django_callcache.{name}")
     foreman = Foreman()
     try:
         foreman.serve()

@@ -20,7 +20,7 @@ class CuttingProxy:
     """
 
     def __init__(self, port: int, *, cut_after: int | None, on_cut: Callable[[], object]) -> None:
-        self._server = port
+        self.server = port
         self._left = cut_after
         self._on_cut = on_cut
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._server))
+                server = socket.create_connection(("127.0.0.1", self.server))
                 self._sockets += [client, server]
                 for arguments in ((client, server, True), (server, client, False)):
                     thread = threading.Thread(target=self._pass_on, args=arguments)

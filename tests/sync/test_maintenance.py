@@ -31,7 +31,7 @@ def cache(settings):
 
 class Down(MemoryStore):
     def push(self, namespace, origin, rows):
-        raise RemoteUnavailable("down", retry_after=3)
+        raise RemoteUnavailable("down")
 
 
 @pytest.mark.django_db

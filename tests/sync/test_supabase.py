@@ -9,6 +9,7 @@ import time
 import traceback
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -34,6 +35,7 @@ class Impostor(ThreadingHTTPServer):
         self.answer = (status, headers or {}, body, delay)
         self.drip = drip
         self.requests = []
+        self.times = []
 
     @property
     def url(self):
@@ -44,6 +46,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self):
         status, headers, body, delay = self.server.answer
         self.server.requests.append((self.command, self.path, dict(self.headers)))
+        self.server.times.append(time.monotonic())
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         time.sleep(delay)
         self.send_response(status)
@@ -121,16 +124,28 @@ class TestAnswers:
     @pytest.mark.parametrize("status", [408, 429, 502, 503, 504, 520, 522])
     def test_busy(self, status):
         """A busy server is tried once, and its wish for a pause is handed on."""
-        with (
-            impostor(status=status, headers={"Retry-After": "7"}, body=b"<html>busy") as server,
-            store_at(server.url) as store,
-        ):
-            for call in (lambda: store.push(NAMESPACE, "a", [row()]), store.check_schema):
-                server.requests.clear()
+        for call in (lambda store: store.push(NAMESPACE, "a", [row()]), SupabaseStore.check_schema):
+            with (
+                impostor(status=status, headers={"Retry-After": "7"}, body=b"<html>busy") as server,
+                store_at(server.url) as store,
+            ):
                 with pytest.raises(RemoteUnavailable) as caught:
-                    call()
+                    call(store)
                 assert caught.value.retry_after == 7
                 assert len(server.requests) == 1
+
+    def test_busy__left_alone(self):
+        """A server that has asked for a pause is not asked before it is over, and then it is."""
+        with (
+            impostor(status=429, headers={"Retry-After": "0.2"}) as server,
+            store_at(server.url) as store,
+        ):
+            while len(server.times) < 3:
+                with pytest.raises(RemoteUnavailable) as caught:
+                    store.check_schema()
+                assert 0 < caught.value.retry_after <= 0.2
+                time.sleep(0.001)
+        assert min(late - early for early, late in pairwise(server.times)) >= 0.2
 
     @pytest.mark.parametrize("wish", ["soon", "-1", "Wed, 21 Oct 2026 07:28:00 GMT", "nan", "inf"])
     def test_busy__strange_wish(self, wish):
