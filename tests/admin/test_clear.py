@@ -10,13 +10,16 @@ import pytest
 import time_machine
 from django.contrib.admin.models import LogEntry
 from django.core import signing
+from django.core.cache import caches
 from django.test import Client
 
 from django_callcache import clearing as deletion
 from django_callcache.admin import clear_pages, clearing, scan
 from django_callcache.admin.clearing import preview
 from django_callcache.clearing import Target
+from django_callcache.maintenance import run_once
 from django_callcache.models import CacheOperation
+from django_callcache.sync.memory import MemoryStore
 
 pytestmark = pytest.mark.django_db
 
@@ -220,6 +223,24 @@ class TestClear:
         assert (filled.count("*"), filled.count("*", version=7)) == (0, 0)
         assert redis_client.keys("callcache@admintest:*")
         assert traces().deleted == 43
+
+    def test_clear__waiting_to_be_pushed(self, client, boss, cache, attempt, settings):
+        """Of 500 entries that wait for the remote store all arrive, though the cache was cleared meanwhile."""
+        rules = {"call:": {"sync": "lww"}}
+        settings.CACHES = {
+            "default": {**settings.CACHES["default"], "OPTIONS": {"CALLCACHE": {"RULES": rules}}}
+        }
+        settings.CALLCACHE = {"SYNC": {"NAMESPACE": "admintest"}}
+        caches["default"].set_many({f"call:{number}": number for number in range(500)})
+        client.force_login(boss)
+        assert attempt(ALL, typed="default").status_code == 302
+        assert caches["default"].count("*") == 0
+        remote = MemoryStore()
+        report = run_once("default", remote=remote)
+        assert (report.sync.pushed, report.sync.deleted, report.sync.backlog) == (500, 0, 0)
+        keys = [f"1:call:{number}" for number in range(500)]
+        found = {row.key: row.value for row in remote.fetch("admintest", keys)}
+        assert found == {key: number for number, key in enumerate(keys)}
 
     def test_clear__name_not_typed(self, client, boss, filled, attempt):
         """Without its name the whole cache stays, and the attempt is recorded."""

@@ -225,16 +225,19 @@ class TestRejections:
 
 
 class TestEviction:
+    @pytest.mark.parametrize(
+        ("megabytes", "others"), [(8, 20_000), pytest.param(20, 60_000, marks=pytest.mark.long)]
+    )
     @pytest.mark.parametrize("policy", ["volatile-lru", "volatile-ttl"])
-    def test_under_pressure(self, spy, policy):
+    def test_under_pressure(self, spy, policy, megabytes, others):
         """Synced writes arrive though Redis evicted every one of their values to make room for others."""
-        config = {"maxmemory": "8mb", "maxmemory-policy": policy}
+        config = {"maxmemory": f"{megabytes}mb", "maxmemory-policy": policy}
         with RedisServer(config=config) as server, redis.Redis.from_url(server.url) as client:
             site = Site(client)
             for number in range(500):
                 site.set(f"call:{number}", {"number": number}, px=HOUR)
             with client.pipeline(transaction=False) as pipeline:
-                for number in range(20_000):
+                for number in range(others):
                     pipeline.set(f"cached:{number}", "x" * 1000, px=2 * HOUR)
                 pipeline.execute()
             evicted = sum(site.get(f"call:{number}") is None for number in range(500))
