@@ -225,7 +225,7 @@ class TestClear:
         assert traces().deleted == 43
 
     def test_clear__waiting_to_be_pushed(self, client, boss, cache, attempt, settings):
-        """Of 500 entries that wait for the remote store all arrive, though the cache was cleared meanwhile."""
+        """Of 500 entries that wait for the remote store all arrive, though the cache was cleared."""
         rules = {"call:": {"sync": "lww"}}
         settings.CACHES = {
             "default": {**settings.CACHES["default"], "OPTIONS": {"CALLCACHE": {"RULES": rules}}}
