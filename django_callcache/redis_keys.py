@@ -235,7 +235,7 @@ class RedisKeys:
         return self._sync + b"pause"
 
     def rest(self) -> bytes:
-        """String: there for as long as the remote store has asked not to be asked."""
+        """String: why the remote store has asked not to be asked; there for as long as it has."""
         return self._sync + b"rest"
 
     def heartbeat(self) -> bytes:

@@ -17,10 +17,9 @@ from django.db import DatabaseError, close_old_connections
 from django_callcache.cache import CallCache
 from django_callcache.clearing import Clearing, are_asked_for, next_of
 from django_callcache.conf import get_settings
-from django_callcache.exceptions import RemoteRefused, SyncError
+from django_callcache.exceptions import SyncError
 from django_callcache.live import FAULTS
 from django_callcache.maintenance import Report, cache_of, follow_once, run_once
-from django_callcache.outbox.stat_buckets import StatBuckets
 from django_callcache.replication.losses import AfterLoss
 from django_callcache.replication.requests import is_asked_for
 from django_callcache.sync.leader import Heartbeat

@@ -29,8 +29,10 @@ LOOPS_KEPT = 32
 """Loops whose last signs are kept; with more, those go that have been silent."""
 
 RENEW = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
 """)
 
 RELEASE = Script("""
@@ -70,7 +72,11 @@ class LoopLease:
         return bool(self._client.set(self._name, self._token, nx=True, px=self._milliseconds))
 
     def keep(self) -> bool:
-        """Renew the lease when a third of it is over; False where it was lost."""
+        """Renew the lease when a third of it is over, or take it again where it has lapsed.
+
+        Returns:
+            False where somebody else has it.
+        """
         if self._clock() < self._renew_at:
             return True
         self._plan_renewal()

@@ -109,6 +109,7 @@ class SupabaseStore:
         self._pid = 0
         self._rests_until = 0.0
         """Monotonic seconds until which the project has asked not to be asked."""
+        self._is_limited = False
 
     @classmethod
     def from_settings(cls, settings: SyncSettings) -> Self:
@@ -231,7 +232,7 @@ class SupabaseStore:
     def _within_time(self, ask: Callable[[Client], Any]) -> Any:
         """Ask, and give up when the whole answer takes too long; httpx limits each read of it only."""
         if (left := self._rests_until - time.monotonic()) > 0:
-            raise still_resting(left)
+            raise still_resting(left, is_limited=self._is_limited)
         client, http = self._connected()
         answer: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         given_up = threading.Event()
@@ -266,6 +267,7 @@ class SupabaseStore:
     def _rest(self, error: BaseException) -> None:
         if isinstance(error, RemoteUnavailable) and error.retry_after:
             self._rests_until = time.monotonic() + error.retry_after
+            self._is_limited = error.is_limited
 
     def _connected(self) -> tuple[Client, httpx.Client]:
         """Return this process's client."""

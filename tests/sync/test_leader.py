@@ -34,6 +34,17 @@ class TestLoopLease:
         assert lease.keep()
         assert redis_client.pttl(KEYS.loop_lease()) > 5000
 
+    def test_keep__lapsed(self, redis_client):
+        """Who was late goes on with its work where nobody else has begun meanwhile."""
+        now = [0.0]
+        slow = LoopLease(redis_client, KEYS, 30, clock=lambda: now[0])
+        slow.take()
+        redis_client.delete(KEYS.loop_lease())
+        now[0] = 60.0
+        assert slow.keep()
+        assert 20 < slow.remaining_seconds() <= 30
+        assert not LoopLease(redis_client, KEYS, 30).take()
+
     def test_keep__lost(self, redis_client):
         """Who slept too long learns that somebody else has the lease, and does not take it from them."""
         now = [0.0]

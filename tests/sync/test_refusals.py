@@ -46,6 +46,7 @@ class TestBusy:
             assert [type(error) for error in first.errors + second.errors] == [RemoteUnavailable] * 2
             assert first.errors[0].retry_after == 2
             assert 0 < second.errors[0].retry_after <= 2
+            assert look(cache).standing.kind == "limited"
             assert len(server.requests) == 1
             assert SyncRun.objects.filter(error_class="RemoteUnavailable").count() == 2
             self.end_rest(cache)
