@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 NOTHING = "\N{EN DASH}"
 """Stands where a number is not known."""
+
+SPANS = (
+    (86400, gettext_noop("%(n)s d")),
+    (3600, gettext_noop("%(n)s h")),
+    (60, gettext_noop("%(n)s min")),
+    (1, gettext_noop("%(n)s s")),
+)
+"""Units of a lifetime, in seconds."""
 
 SHORT = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -67,11 +76,11 @@ def lifetime(seconds: float | None) -> str:
     if seconds is None:
         return _("never expires")
     left = round(seconds)
-    words = []
-    for size, unit in ((86400, _("%(n)s d")), (3600, _("%(n)s h")), (60, _("%(n)s min")), (1, _("%(n)s s"))):
+    words: list[str] = []
+    for size, unit in SPANS:
         count, left = divmod(left, size)
         if count:
-            words.append(unit % {"n": _written(count, 0)})
+            words.append(_(unit) % {"n": _written(count, 0)})
         elif words:
             break
     return " ".join(words[:2]) or _("%(n)s s") % {"n": 0}

@@ -12,7 +12,7 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
+from django.urls import URLResolver, get_resolver, reverse
 
 import django_callcache.admin
 import django_callcache.urls
@@ -22,6 +22,7 @@ from django_callcache.models import (
     CacheOperation,
     CacheStat,
     CompressionDictionary,
+    Dashboard,
     SyncConflict,
     SyncRejection,
     SyncRun,
@@ -136,6 +137,16 @@ def addresses():
     return patterns | {pattern.name: pattern for pattern in django_callcache.urls.urlpatterns}
 
 
+def routed(resolver, path=""):
+    """Every route below a resolver, with its pattern."""
+    for pattern in resolver.url_patterns:
+        route = path + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from routed(pattern, route)
+        else:
+            yield route, pattern
+
+
 def address_of(name):
     """The address of a row of the matrix, of the first row of its model where it is about one."""
     if name == "metrics":
@@ -206,6 +217,20 @@ class TestMatrix:
         """Every address has its row, and every row its address."""
         assert set(addresses()) == set(MATRIX)
 
+    def test_complete__whole_site(self):
+        """Neither has the site, whatever it includes, another address below ours, nor one twice."""
+        named = [
+            (pattern.name or f"{path.split('/')[2]}_old").removeprefix("django_callcache_")
+            for path, pattern in routed(get_resolver())
+            if path.startswith(("admin/django_callcache/", "callcache/"))
+        ]
+        assert sorted(named) == sorted(MATRIX)
+
+    def test_complete__permissions(self):
+        """Each of the eight permissions that the pages know has its visitor."""
+        assert set(POWERS) == {codename for codename, _ in Dashboard._meta.permissions}
+        assert len(EVERYBODY) == 2 + 8
+
     @pytest.mark.parametrize("family", FAMILIES)
     def test_family(self, visit, page, redis_client, family):
         """Who asks gets the page or a refusal and changes nothing by it; who tells is obeyed or refused."""
@@ -227,12 +252,13 @@ class TestMatrix:
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_post__without_csrf_token(self, boss, rows, redis_client, family):
-        """What another site's form tells is refused to everybody, and nothing has changed by it."""
-        client = Client(enforce_csrf_checks=True)
+        """What another site's form tells is refused, known or not who sends it, and nothing has changed."""
+        stranger, client = Client(enforce_csrf_checks=True), Client(enforce_csrf_checks=True)
         client.force_login(boss)
         before = everything(redis_client)
         for name in FAMILIES[family]:
             assert client.post(address_of(name), MATRIX[name].data).status_code == 403, name
+            assert stranger.post(address_of(name), MATRIX[name].data).status_code == 403, name
         assert everything(redis_client) == before
 
 
