@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.cache.conftest import (
     deny,
+    face,
     face_of,
     hurried_links,
     link_mode,
@@ -13,9 +14,12 @@ from tests.cache.conftest import (
     start_redis,
     undisturbed,
 )
+from tests.sync.conftest import alias_of
 
 __all__ = [
+    "alias_of",
     "deny",
+    "face",
     "face_of",
     "hurried_links",
     "link_mode",

@@ -97,8 +97,8 @@ def alias_of(django_db_blocker):
     """Makes database aliases for addresses."""
     made = []
 
-    def make(url):
-        alias = f"made_{len(made)}"
+    def make(url, alias=""):
+        alias = alias or f"made_{len(made)}"
         configured = connections.configure_settings(
             {**connections.databases, alias: environ.Env.db_url_config(url)}
         )
