@@ -16,7 +16,6 @@ from tests.cache.waiting import wait_until
 ATTEMPTS = 3
 SERVICE = "calls"
 DOWN_AFTER_MS = 500
-"""From when on the sentinel takes a silent primary for down."""
 
 
 class Watched:
@@ -25,10 +24,12 @@ class Watched:
     Args:
         replicates: Whether the second server is the first one's replica from the beginning, as the
             sentinel's own failover needs it.
+        down_after_ms: From when on the sentinel takes a silent primary for down.
     """
 
-    def __init__(self, *, replicates):
+    def __init__(self, *, replicates, down_after_ms=DOWN_AFTER_MS):
         self._replicates = replicates
+        self._down_after_ms = down_after_ms
         self._stack = ExitStack()
 
     def __enter__(self):
@@ -60,7 +61,7 @@ class Watched:
         config.write_text(
             f"port {self.port}\nbind {LOOPBACK}\ndir {directory}\n"
             f"sentinel monitor {SERVICE} {LOOPBACK} {self.first.port} 1\n"
-            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
+            f"sentinel down-after-milliseconds {SERVICE} {self._down_after_ms}\n"
             f"sentinel failover-timeout {SERVICE} 10000\n"
         )
         process = subprocess.Popen(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import threading
+import time
 
 import pytest
 import redis
@@ -128,6 +131,34 @@ class TestStarting:
         face.cache._runtime.breaker.forget()
         assert seen <= {"missed", "x" * 100}
         assert await face.get("k7") == "x" * 100
+
+    @pytest.mark.long
+    async def test_loading__many_keys(self, face_of, make_cache, start_redis, capsys):
+        """So is one that loads a million and a half keys: no exception, and values soon after (F-R8)."""
+        server = start_redis(append_only=True, config={"enable-debug-command": "yes"})
+        face = face_of(make_cache(server.url, RULES={"near:": {"near": True}}, NEAR="rules"))
+        with redis.Redis.from_url(server.url, socket_timeout=300) as admin:
+            admin.execute_command("DEBUG", "POPULATE", 1_500_000, "filler", 100)
+            face.cache.set("near:1", "kept", None)
+            admin.bgrewriteaof()
+            wait_until(lambda: not admin.info("persistence")["aof_rewrite_in_progress"], 300)
+        server.stop()
+        starting = threading.Thread(target=server.start)
+        starting.start()
+        seen = []
+        while starting.is_alive():
+            seen.append(await face.get("near:1", "missed"))
+        starting.join()
+        loaded_at = time.monotonic()
+        while await face.get("near:1", "missed") == "missed":
+            assert time.monotonic() < loaded_at + GENEROUS
+            await asyncio.sleep(0.01)
+        took = time.monotonic() - loaded_at
+        with capsys.disabled():
+            sys.stdout.write(f"\n{len(seen):,} calls while it started, normal after {took:.1f} s\n")
+        assert set(seen) <= {"missed", "kept"}
+        assert "missed" in seen
+        assert took <= 5
 
 
 class TestReads:
