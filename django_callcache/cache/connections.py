@@ -16,6 +16,10 @@ from typing import Any
 
 from django_callcache.exceptions import RedisUnavailable
 
+WAIT_SHARE = 0.8
+"""How much of a call's time it may wait for a connection. The rest is for the round trip: one that got its
+connection with no time left would time out on a server that is well, and lose the connection besides."""
+
 
 class Connections:
     """A bounded free list.
@@ -118,7 +122,7 @@ class Connections:
         return waiter.connection
 
     def _await_arrival(self, waiter: _Waiter, expires_at: int) -> None:
-        patience = min((expires_at - time.monotonic_ns()) * 1e-9, self._max_wait)
+        patience = min((expires_at - time.monotonic_ns()) * 1e-9 * WAIT_SHARE, self._max_wait)
         waiter.arrived.acquire(timeout=max(patience, 0))
 
     def _leave(self, waiter: _Waiter) -> None:
