@@ -187,7 +187,11 @@ class PostgresStore:
     def _transaction(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
         if not self._apart:
             with transaction.atomic(self._database, durable=True):
-                yield
+                try:
+                    yield
+                except (DatabaseError, InterfaceError):
+                    connection.close()  # else Django connects again to leave the block, which is another wait
+                    raise
             return
         try:
             connection.set_autocommit(False)
