@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import redis
 from redis.exceptions import RedisError
 
 from django_callcache.cache import CallCache
@@ -64,6 +65,17 @@ class SlowCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A primary of a cluster."""
+
+    address: str
+    keys: int | None
+    """None where it does not answer; so for the rest."""
+    used_memory: int | None = None
+    replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """What the page shows."""
 
@@ -77,6 +89,8 @@ class Server:
     """Why there is no slow log; empty where there is one."""
     keys: int
     """Keys in the database, other applications' included."""
+    nodes: tuple[Node, ...] = ()
+    """The primaries of a cluster; empty for a single server."""
     byte_fields: frozenset[str] = BYTE_FIELDS
     """Fields whose numbers are bytes."""
 
@@ -103,6 +117,7 @@ def server_of(cache: CallCache, *, synced: bool) -> Server:
         slow,
         fault,
         client.dbsize(),
+        tuple(_nodes(client)),
     )
 
 
@@ -138,6 +153,22 @@ def _advice(
         yield "not_saved"
     if info.get("role") == "slave":
         yield "replica"
+
+
+def _nodes(client: Any) -> Iterator[Node]:
+    if not isinstance(client, redis.RedisCluster):
+        return
+    cluster: Any = client  # its stubs leave these out
+    for node in cluster.get_primaries():
+        address = f"{node.host}:{node.port}"
+        try:
+            connection = cluster.get_redis_connection(node)
+            info = connection.info()
+            keys = connection.dbsize()
+        except RedisError:
+            yield Node(address, None)
+        else:
+            yield Node(address, keys, info.get("used_memory"), info.get("connected_slaves"))
 
 
 def _slow(client: Any) -> tuple[tuple[SlowCommand, ...], str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 import redis
 
@@ -188,3 +190,26 @@ class TestLive:
         with page.expect_response(FIGURES):
             page.clock.run_for(60_000)
         status.wait_for(state="hidden")
+
+
+class TestSearches:
+    def test_remembered(self, site, window):
+        """The last ten searches are links, the latest first; hostile ones are text; a button forgets them."""
+        opened = window(site)
+        page = opened.page
+        hostile = "<img src=x onerror=alert(1)>"
+        for text in (hostile, *(f"call:{number}" for number in range(10)), "call:5"):
+            page.goto(f"{site}{ROOT}dashboard/keys/?{urlencode({'alias': 'default', 'q': text})}")
+        links = page.locator("#cc-recent a")
+        assert links.all_inner_texts() == [f"call:{number}" for number in (9, 8, 7, 6, 4, 3, 2, 1, 0)]
+        links.first.click()
+        page.wait_for_url("**q=call%3A9")
+        page.goto(f"{site}{ROOT}dashboard/keys/?{urlencode({'alias': 'default', 'q': hostile})}")
+        page.goto(f"{site}{ROOT}dashboard/keys/")
+        assert page.locator("#cc-recent a").first.inner_text() == hostile
+        page.locator("#cc-recent button").click()
+        assert page.locator("#cc-recent").is_hidden()
+        page.reload()
+        assert page.locator("#cc-recent").is_hidden()
+        assert opened.refused() == set()
+        assert opened.complaints == []
