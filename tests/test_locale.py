@@ -11,6 +11,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import translation
 
+from django_callcache.conf.alert_rules import SHIPPED
 from tests.conftest import require
 
 PACKAGE = Path(__file__).parents[1] / "django_callcache"
@@ -36,6 +37,10 @@ class TestSpanish:
         translated = {(entry.msgctxt, entry.msgid, entry.msgid_plural) for entry in catalogue}
         assert texts - translated == set(), "run `django-admin makemessages -l es` in django_callcache/"
         assert translated - texts == set()
+
+    def test_rules(self, catalogue):
+        """What every shipped alert rule means is among them."""
+        assert {rule.summary for rule in SHIPPED} <= {entry.msgid for entry in catalogue}
 
     def test_certain(self, catalogue):
         """No translation is missing or marked as a guess."""

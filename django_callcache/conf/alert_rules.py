@@ -148,7 +148,7 @@ SHIPPED = (
         after=0,
         clear_after=3600,
         severity="critical",
-        summary="A process served copies of values that had changed.",
+        summary=gettext_noop("A process served copies of values that had changed."),
     ),
     AlertRule(
         name="stats-stalled",
