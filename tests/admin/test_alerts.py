@@ -136,7 +136,7 @@ class TestHandled:
 def hook(settings):
     """A real webhook, which is a channel beside the log."""
     server = Hook()
-    stated = {"KIND": "webhook", "URL": server.url, "ALLOW_HTTP": True, "ALLOW_PRIVATE": True}
+    stated = {"KIND": "webhook", "SECRET_URL": server.url, "ALLOW_HTTP": True, "ALLOW_PRIVATE": True}
     rule = {"THRESHOLD": 1, "CLEAR": 1, "AFTER": 0, "CLEAR_AFTER": 0}
     alerts = {"CHANNELS": {"hook": stated, "log": {}}, "RULES": {"latency-high": rule}}
     settings.CALLCACHE = {"ALERTS": alerts}
