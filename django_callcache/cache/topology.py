@@ -71,6 +71,7 @@ class Topology:
             if self._looking is not None:
                 return self._looking
             looking: Future[None] = Future()
+            looking.set_running_or_notify_cancel()  # a waiter that gives up gives up for nobody else
             thread = threading.Thread(
                 target=self._look, args=(looking,), name="callcache-topology", daemon=True
             )

@@ -407,6 +407,7 @@ class TestLoadManyAtOnce:
         assert loader.calls[0] == ["3"]
         assert sorted(name for call in loader.calls for name in call) == ["1", "2", "3"]
 
+    @pytest.mark.needs_server("one lease for keys of several slots")
     async def test_aload_many(self, cache, register):
         """Tasks of a loop share what they load."""
         loader = register("campaign:", Records("1", "2"))

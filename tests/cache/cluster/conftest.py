@@ -43,16 +43,3 @@ def _empty_redis(cluster):
     """Each test finds the nodes empty."""
     yield
     cluster.flush()
-
-
-WITHIN_A_SLOT = ("blob_moved_to_another", "two_aliases", "bad_ones_among_them")
-"""Tests of the contract that copy raw values to keys of other slots, as no cluster does."""
-
-
-def pytest_collection_modifyitems(items):
-    """Leave out what a cluster cannot be asked."""
-    items[:] = [
-        item
-        for item in items
-        if "test_contract_" not in item.nodeid or not any(name in item.nodeid for name in WITHIN_A_SLOT)
-    ]

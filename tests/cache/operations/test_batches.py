@@ -48,7 +48,7 @@ class TestGetMany:
         redis_client.set("t:1:k5", b"garbage")
         redis_client.delete("t:1:k6")
         redis_client.rpush("t:1:k6", "x")
-        redis_client.copy("t:1:k8", "t:1:k7", replace=True)
+        redis_client.restore("t:1:k7", 0, redis_client.dump("t:1:k8"), replace=True)
         expected = {key: value for key, value in data.items() if key not in {"k5", "k6", "k7"}}
         assert await face.get_many(data) == expected
 

@@ -86,6 +86,7 @@ class TestRecord:
         assert await learning.set("row:1", "a")
         assert record_of(learning, redis_client, "row:1") is not None
 
+    @pytest.mark.needs_server("counts round trips to one server")
     async def test_get__no_extra_command(self, make_cache, face_of, redis_client):
         """A read of a prefix that is learnt about asks Redis for the value and nothing else."""
         face = face_of(make_cache(NEAR=False, RULES={"row:": RULE}))

@@ -259,6 +259,7 @@ def hostile_names(random, number, stem):
 
 
 @pytest.mark.needs_rights("prefixes that stand in no rule")
+@pytest.mark.needs_server("fifty deletions by pattern take minutes on a cluster")
 class TestTenThousandHostileNames:
     STEMS = ("camp[a-z]*:", "camp", "c\\", "[", "*", "a?b\\*:", "^[", "ca\\[mp", "]", "\\\\")
 

@@ -217,6 +217,7 @@ class TestHit:
 
 
 class TestRestraint:
+    @pytest.mark.needs_server("counts round trips to one server")
     def test_get__no_extra_command(self, make_cache, call, origin, redis_client):
         """A hit that is not drawn asks Redis for the value and for nothing else."""
         cache = make_cache(NEAR=False, RULES={"row:": {**RULE, "revalidate": 1e-9}})

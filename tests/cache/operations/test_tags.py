@@ -150,6 +150,7 @@ class TestReading:
 
 
 class TestRoundTrips:
+    @pytest.mark.needs_server("counts round trips to one server")
     async def test_get__one_where_tags_are_known(self, face, round_trips):
         """Once met, an entry with tags is read in one round trip like any other."""
         await face.set("a", 1, tags=["red", "round"])
@@ -167,6 +168,7 @@ class TestRoundTrips:
         assert [await face.get("a") for _ in range(3)] == [None] * 3
         assert len(round_trips) <= 4
 
+    @pytest.mark.needs_server("counts round trips to one server")
     async def test_get_many__two(self, face, round_trips):
         """A batch checks the tags of all its entries in one further round trip."""
         data = {f"k{number}": number for number in range(200)}
@@ -179,6 +181,7 @@ class TestRoundTrips:
         await face.delete_tags("t1")
         assert await face.get_many(data) == {key: n for key, n in data.items() if n % 4 != 1}
 
+    @pytest.mark.needs_server("counts round trips to one server")
     async def test_set__one_more(self, face, round_trips):
         """A write with tags takes one round trip more than one without, a batch too."""
         await face.set("a", 1, tags=["red"])  # from here on the server knows the script
@@ -538,6 +541,7 @@ class TestNear:
         monkeypatch.undo()
         assert near.get("k:1") is None
 
+    @pytest.mark.needs_server("LINK per-key")
     def test_get__per_key(self, make_cache):
         """Where Redis remembers what is read, entries with tags are read from it each time."""
         cache = connect_link(make_cache(**OPTIONS, MAX_STALENESS=30, LINK="per-key"))
