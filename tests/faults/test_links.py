@@ -109,6 +109,7 @@ class TestBreaking:
                 for cut in range(200):
                     with Proxy(server.port, iter([cut, cut])) as proxy:
                         face = Face(make_cache(proxy.url, DEADLINE=5), is_native=False)
-                        found = getattr(face.cache, name)(*arguments)
-                        assert found in (right, none), (name, cut, found)
+                        for _ in range(2):  # a call that is not repeated leaves the second cut to the next
+                            found = getattr(face.cache, name)(*arguments)
+                            assert found in (right, none), (name, cut, found)
                         assert getattr(face.cache, name)(*arguments) == right
