@@ -43,6 +43,11 @@ def may_access(user: Any, alias: str) -> bool:
     return bool(rule(user, alias))
 
 
+def may_decide_ttl(user: Any) -> bool:
+    """Tell whether a user may pin TTLs and pause what adapts."""
+    return not is_read_only() and may(user, Power.CHANGE_TTL)
+
+
 def is_read_only() -> bool:
     """Tell whether the pages refuse everything that changes a cache, whoever asks."""
     return get_settings().admin.read_only

@@ -19,7 +19,7 @@ from django.utils.translation import pgettext
 from django.views.decorators.http import require_safe
 
 from django_callcache import audit
-from django_callcache.admin.access import CLEARING, Power, is_read_only, may
+from django_callcache.admin.access import CLEARING, Power, is_read_only, may, may_decide_ttl
 from django_callcache.models import CacheOperation, CacheStat, Dashboard, SyncRun
 
 OVERVIEW = "admin:django_callcache_dashboard_changelist"
@@ -112,6 +112,7 @@ def frame(site: AdminSite, request: HttpRequest, *, title: Promise, address: str
         "tabs": tabs(site, request.user, address),
         "is_read_only": is_read_only(),
         "may_clear": may_clear(request.user),
+        "may_decide_ttl": may_decide_ttl(request.user),
         "breadcrumbs_are_a_list": django.VERSION >= (6, 1),
         "title_is_missing": apps.is_installed("jazzmin"),
         "language": spoken_language(),

@@ -19,6 +19,7 @@ from django_callcache.admin.prefix_pages import PrefixPages
 from django_callcache.admin.server_page import ServerPage
 from django_callcache.admin.sheet_pages import SheetPages
 from django_callcache.admin.sync_page import SyncPage
+from django_callcache.admin.ttl_pages import TtlPages
 from django_callcache.models import Dashboard
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ PAGES: tuple[type[Pages], ...] = (
     OverviewPage,
     CachePage,
     PrefixPages,
+    TtlPages,
     KeyPages,
     ClearPages,
     SyncPage,

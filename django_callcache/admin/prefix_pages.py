@@ -12,6 +12,8 @@ from django_callcache.admin.aliases import aliases_of, chosen
 from django_callcache.admin.frame import PREFIX, PREFIXES, Pages, frame, refuse
 from django_callcache.admin.periods import ROUND, round_period
 from django_callcache.admin.prefixes import PER_PAGE, prefix_facts, prefixes_of
+from django_callcache.admin.ttl_pages import known_overrides
+from django_callcache.admin.what_if import what_if
 from django_callcache.models import PREFIX_LENGTH
 
 
@@ -35,6 +37,7 @@ class PrefixPages(Pages):
         context = frame(self.site, request, title=_("Prefixes"), address=PREFIXES)
         context |= {"aliases": aliases, "alias": alias, "periods": ROUND, "text": text}
         if alias is not None:
+            context["overrides"] = known_overrides(alias)
             shown = prefixes_of(
                 alias,
                 round_period(request.GET.get("period", ""), "7d"),
@@ -59,7 +62,10 @@ class PrefixPages(Pages):
         context = frame(self.site, request, title=_("Prefix"), address=PREFIXES)
         context |= {"alias": alias, "prefix": prefix, "periods": ROUND}
         if alias is not None:
-            context["facts"] = prefix_facts(alias, prefix, round_period(request.GET.get("period", ""), "7d"))
+            overrides = known_overrides(alias)
+            context |= {"overrides": overrides, "pin": overrides.pins.get(prefix)}
+            facts = prefix_facts(alias, prefix, round_period(request.GET.get("period", ""), "7d"))
+            context |= {"facts": facts, **what_if(alias, facts, request.GET)}
         return TemplateResponse(request, "django_callcache/admin/prefix.html", context)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from django import template
@@ -34,6 +35,12 @@ def sentence(text: str) -> str:
         name: sentence(value) if isinstance(value, str) else value for name, value in text.values.items()
     }
     return gettext(text.template).format(**values)
+
+
+@register.filter
+def moment(seconds: float) -> datetime.datetime:
+    """The time that unix seconds stand for."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
 
 
 @register.simple_tag(takes_context=True)

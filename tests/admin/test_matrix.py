@@ -88,6 +88,10 @@ MATRIX = {
     "cache": shows("view_dashboard"),
     "prefixes": shows("view_dashboard"),
     "prefix": shows("view_dashboard", alias="default", prefix="call:"),
+    "ttl": Row(
+        to("change_ttl"), to("change_ttl", status=302), {"act": "pin", "alias": "default", "prefix": "call:"},
+        {"act": "pin", "alias": "default", "prefix": "call:", "seconds": "30"},
+    ),
     "server": shows("view_dashboard"),
     "keys": shows("view_keys", q="call"),
     "keys_data": shows("view_keys", "csv", q="call"),
@@ -289,7 +293,7 @@ class TestTwo:
 
 
 class TestReadOnly:
-    @pytest.mark.parametrize("name", ["key", "clear", "sync", "alerts"])
+    @pytest.mark.parametrize("name", ["key", "clear", "sync", "alerts", "ttl"])
     def test_post(self, client, boss, rows, redis_client, settings, name):
         """With the read-only switch on nobody changes a cache."""
         settings.CALLCACHE = {"ADMIN": {"READ_ONLY": True}}
@@ -311,6 +315,10 @@ ACTS = {
     "silence": ("alerts", {"alert": "1", "act": "silence", "hours": "1"}, "degraded"),
     "resume": ("cleared", {"act": "resume"}, "call:"),
     "try": ("alerts", {"act": "try", "channel": "log"}, "log"),
+    "pin": ("ttl", {"alias": "default", "act": "pin", "prefix": "call:", "seconds": "30"}, "call:"),
+    "unpin": ("ttl", {"alias": "default", "act": "unpin", "prefix": "call:"}, "call:"),
+    "pause TTLs": ("ttl", {"alias": "default", "act": "pause"}, ""),
+    "end a pause of TTLs": ("ttl", {"alias": "default", "act": "resume"}, ""),
     "run": ("sync", {"alias": "default", "act": "run"}, ""),
     "dry run": ("sync", {"alias": "default", "act": "dry_run"}, ""),
     "pause": ("sync", {"alias": "default", "act": "pause", "reason": "why"}, ""),
@@ -328,6 +336,7 @@ INVALID = {
     "silence": ("alerts", {"alert": "1", "act": "silence", "hours": "25"}),
     "try": ("alerts", {"act": "try", "channel": "nothing"}),
     "sync": ("sync", {"alias": "default", "act": "explode"}),
+    "pin": ("ttl", {"alias": "default", "act": "pin", "prefix": "call:", "seconds": "0"}),
 }
 """What forms refuse."""
 
@@ -413,12 +422,12 @@ class TestTrailOfRefusals:
         assert LogEntry.objects.get().object_id == str(operation.pk)
         assert everything(redis_client)[1] == kept
 
-    @pytest.mark.parametrize("place", ["clear", "clear_keys", "cleared", "key", "sync", "alerts"])
+    @pytest.mark.parametrize("place", ["clear", "clear_keys", "cleared", "key", "sync", "alerts", "ttl"])
     def test_nonsense(self, client, make_user, db, place):
         """What no form of ours sends leaves an entry as well, cut to what the audit holds."""
         client.force_login(make_user())
         nonsense = dict.fromkeys(
-            ("alias", "scope", "text", "key", "act", "id", "note", "alert"), "\0x" * 2000
+            ("alias", "scope", "text", "key", "act", "id", "note", "alert", "prefix", "reason"), "\0x" * 2000
         )
         assert client.post(address_of(place), nonsense).status_code == 403
         operation = CacheOperation.objects.get()

@@ -26,6 +26,13 @@ PAGES = (
     Page("cache", "dashboard/cache/", "#callcache .cc-drawing"),
     Page("prefixes", "dashboard/prefixes/", ".cc-prefixes tbody tr"),
     Page("prefix", "dashboard/prefix/?alias=default&prefix=call:", "#callcache .cc-cell"),
+    Page(
+        "what-if",
+        "dashboard/prefix/?alias=default&prefix=call:&period=7d&ttl=300&changes=0.5",
+        ".cc-what-if tbody",
+    ),
+    Page("ttl-pin", "dashboard/ttl/?act=pin&alias=default&prefix=stats:", ".cc-pinned"),
+    Page("ttl-pause", "dashboard/ttl/?act=pause&alias=default", "#id_lasts"),
     Page("keys", "dashboard/keys/", "#callcache tbody tr"),
     Page("keys-found", "dashboard/keys/?q=call:*", "#cc-found-title"),
     Page("key", "dashboard/key/?alias=default&key=call:1", "#callcache .cc-facts"),
