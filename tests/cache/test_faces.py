@@ -7,9 +7,12 @@ from django_callcache.cache.operations import Operations
 
 
 def operations():
+    """What reaches Redis; what only reckons is a plain function, the same to both faces."""
     for name in dir(Operations):
-        if not name.startswith("_") and name not in {"read", "fetch"}:
-            yield name, getattr(Operations, name)
+        operation = getattr(Operations, name)
+        reaches = inspect.iscoroutinefunction(operation) or inspect.isasyncgenfunction(operation)
+        if reaches and not name.startswith("_") and name not in {"read", "fetch"}:
+            yield name, operation
 
 
 class TestFaces:
