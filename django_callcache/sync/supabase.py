@@ -14,7 +14,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from operator import methodcaller
 from queue import Empty, SimpleQueue
@@ -24,7 +23,7 @@ from urllib.parse import quote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from django_callcache.conf import SyncSettings, TableSource
-from django_callcache.exceptions import RemoteRefused, RemoteUnavailable
+from django_callcache.exceptions import RemoteRefused, RemoteUnavailable, SyncError
 from django_callcache.failpoints import reach
 from django_callcache.sync.faults import fault_of
 from django_callcache.sync.remote import (
@@ -238,11 +237,11 @@ class SupabaseStore:
         given_up = threading.Event()
 
         def work() -> None:
+            _is_ours.set(True)
             try:
-                with _translated_errors():
-                    answer.put((ask(client), None))
+                answer.put((ask(client), None))
             except BaseException as error:
-                answer.put((None, error))
+                answer.put((None, _translated(error)))
             if given_up.is_set():
                 http.close()
 
@@ -337,23 +336,23 @@ def _role_of(key: str) -> object:
     return claims.get("role") if isinstance(claims, dict) else None
 
 
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Turn the client's errors into ours; theirs may quote values, keys and addresses."""
-    token = _is_ours.set(True)
-    try:
-        yield
-        return
-    except APIError as error:
-        fault = fault_of(str(error.code or ""), error.message or "")
-    except httpx.TransportError as error:
-        fault = RemoteUnavailable(f"Supabase does not answer ({type(error).__name__})")
-    except (ValueError, TypeError) as error:
-        # A success without JSON, or with other JSON than the client expects.
-        fault = RemoteUnavailable(f"Supabase's reply makes no sense ({type(error).__name__})")
-    finally:
-        _is_ours.reset(token)
-    raise fault from None
+def _translated(error: BaseException) -> BaseException:
+    """Return our error for one of the client's, which may quote values, keys and addresses.
+
+    Neither what it was caused by nor where it was raised is kept: headers are among the variables there.
+    """
+    match error:
+        case APIError():
+            return fault_of(str(error.code or ""), error.message or "")
+        case httpx.TransportError():
+            return RemoteUnavailable(f"Supabase does not answer ({type(error).__name__})")
+        case ValueError() | TypeError():
+            # A success without JSON, or with other JSON than the client expects.
+            return RemoteUnavailable(f"Supabase's reply makes no sense ({type(error).__name__})")
+        case SyncError():
+            error.__context__ = None
+            return error.with_traceback(None)
+    return error
 
 
 def _judge_status(response: httpx.Response) -> None:

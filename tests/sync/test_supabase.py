@@ -16,7 +16,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from django_callcache.conf import SyncSettings
-from django_callcache.exceptions import RemoteRefused, RemoteRejected, RemoteUnavailable
+from django_callcache.exceptions import RemoteRefused, RemoteRejected, RemoteUnavailable, SyncError
 from django_callcache.sync.supabase import SupabaseStore
 from tests.supalite.supalite import SupaLite
 from tests.sync.test_remote import NAMESPACE, row
@@ -165,6 +165,25 @@ class TestAnswers:
             with pytest.raises(RemoteRefused, match="SUPABASE_KEY"):
                 store.push(NAMESPACE, "a", [row()])
             assert len(server.requests) == 1
+
+    @pytest.mark.parametrize("status", [302, 400, 401, 404, 500, 503])
+    def test_error__tells_no_key(self, status):
+        """Neither an error nor what stands behind it has the key, which some answers repeat."""
+        body = json.dumps({"code": "XX000", "message": f"no such key: {KEY}", "details": KEY, "hint": KEY})
+        headers = {"Content-Type": "application/json", "Location": f"/?{KEY}"}
+        with (
+            impostor(status=status, headers=headers, body=body.encode()) as server,
+            store_at(server.url) as store,
+        ):
+            with pytest.raises(SyncError) as caught:
+                store.push(NAMESPACE, "a", [row()])
+            assert server.requests
+        behind = caught.value
+        while behind is not None:
+            assert KEY not in f"{behind!r} {behind} {behind.args} {vars(behind)}"
+            behind = behind.__cause__ or behind.__context__
+        modules = {frame.name for frame in caught.traceback}
+        assert not modules & {"send", "_judge_status", "execute"}
 
     @pytest.mark.parametrize(
         ("code", "error"),
