@@ -57,13 +57,14 @@ class Flusher:
                 _flush(runtime)
 
     def finish(self) -> None:
-        """Take what is left to Redis; the process ends."""
+        """Take what is left to Redis; the process ends. A server that fails is not asked again."""
         self._stop.set()
         for runtime in runtimes():
-            _flush(runtime)
-            _share(runtime)
-            _record(runtime)
-            _leave(runtime)
+            exchange = runtime.exchange
+            if not _flush(runtime) or not _attempt(runtime, "learning=late", exchange.share_learning):
+                continue
+            if _counts(runtime) and _attempt(runtime, "trace=lost", exchange.share_trace):
+                _attempt(runtime, "report=stays", exchange.leave)
 
     def _run(self) -> None:
         stop = self._stop
@@ -78,98 +79,49 @@ class Flusher:
                 self._report_at = time.monotonic() + REPORT_SECONDS
             self._flushed_at = time.monotonic()
             for runtime in runtimes():
-                _flush(runtime)
-                _share(runtime, with_all=with_profile)
-                _follow(runtime)
-                _record(runtime, looks=with_report)
-                if with_report:
-                    _report(runtime)
-                    _probe(runtime, stop)
-                if with_profile:
-                    _read_profile(runtime)
-                if with_profile or not runtime.dictionaries.was_read:
-                    _read_dictionaries(runtime)
+                _exchange(runtime, stop, with_profile=with_profile, with_report=with_report)
 
 
-def _flush(runtime: Runtime) -> None:
+def _exchange(runtime: Runtime, stop: threading.Event, *, with_profile: bool, with_report: bool) -> None:
+    """Take to Redis what was counted and learnt, and bring back what is due."""
+    exchange = runtime.exchange
+    _flush(runtime)
+    _attempt(runtime, "learning=late", lambda: exchange.share_learning(with_all=with_profile))
+    _follow(runtime)
+    if _counts(runtime):
+        if _attempt(runtime, "trace=lost", exchange.share_trace) and with_report:
+            _attempt(runtime, "trace=late", exchange.follow_recording)
+        if with_report:
+            _attempt(runtime, "report=late", lambda: exchange.report(runtime.condition()))
+            _attempt(runtime, "probe=late", lambda: runtime.probe(stop.wait))
+    if with_profile:
+        _attempt(runtime, "profile=late", runtime.read_profile)
+    if with_profile or not runtime.dictionaries.was_read:
+        _attempt(runtime, "dictionaries=late", runtime.read_dictionaries)
+
+
+def _flush(runtime: Runtime) -> bool:
     for tell in counted_for:
         tell(runtime)
-    if not _counts(runtime):
-        return
-    try:
-        runtime.exchange.flush_stats()
-    except redis.RedisError as error:
-        logger.debug("alias=%s statistics=late error=%s", runtime.alias, type(error).__name__)
-
-
-def _share(runtime: Runtime, *, with_all: bool = False) -> None:
-    try:
-        runtime.exchange.share_learning(with_all=with_all)
-    except redis.RedisError as error:
-        logger.debug("alias=%s learning=late error=%s", runtime.alias, type(error).__name__)
+    return not _counts(runtime) or _attempt(runtime, "statistics=late", runtime.exchange.flush_stats)
 
 
 def _follow(runtime: Runtime) -> None:
+    _attempt(runtime, "overrides=late", runtime.exchange.follow_overrides)
+
+
+def _attempt(runtime: Runtime, otherwise: str, work: Callable[[], object]) -> bool:
+    """Do what is done again next time if Redis fails; tell whether it did not."""
     try:
-        runtime.exchange.follow_overrides()
+        work()
     except redis.RedisError as error:
-        logger.debug("alias=%s overrides=late error=%s", runtime.alias, type(error).__name__)
-
-
-def _record(runtime: Runtime, *, looks: bool = False) -> None:
-    if not _counts(runtime):
-        return
-    try:
-        runtime.exchange.share_trace()
-        if looks:
-            runtime.exchange.follow_recording()
-    except redis.RedisError as error:
-        logger.debug("alias=%s trace=lost error=%s", runtime.alias, type(error).__name__)
-
-
-def _report(runtime: Runtime) -> None:
-    if not _counts(runtime):
-        return
-    try:
-        runtime.exchange.report(runtime.condition())
-    except redis.RedisError as error:
-        logger.debug("alias=%s report=late error=%s", runtime.alias, type(error).__name__)
-
-
-def _probe(runtime: Runtime, stop: threading.Event) -> None:
-    if not _counts(runtime):
-        return
-    try:
-        runtime.probe(stop.wait)
-    except redis.RedisError as error:
-        logger.debug("alias=%s probe=late error=%s", runtime.alias, type(error).__name__)
-
-
-def _leave(runtime: Runtime) -> None:
-    if not _counts(runtime):
-        return
-    try:
-        runtime.exchange.leave()
-    except redis.RedisError as error:
-        logger.debug("alias=%s report=stays error=%s", runtime.alias, type(error).__name__)
+        logger.debug("alias=%s %s error=%s", runtime.alias, otherwise, type(error).__name__)
+        return False
+    return True
 
 
 def _counts(runtime: Runtime) -> bool:
     return runtime.options.stats and runtime.settings.stats.enabled
-
-
-def _read_profile(runtime: Runtime) -> None:
-    try:
-        runtime.read_profile()
-    except redis.RedisError as error:
-        logger.debug("alias=%s profile=late error=%s", runtime.alias, type(error).__name__)
-
-
-def _read_dictionaries(runtime: Runtime) -> None:
-    try:
-        runtime.read_dictionaries()
-    except redis.RedisError as error:
-        logger.debug("alias=%s dictionaries=late error=%s", runtime.alias, type(error).__name__)
 
 
 _flusher = Flusher()
