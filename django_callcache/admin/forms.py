@@ -46,8 +46,10 @@ class TrialForm(forms.Form):
 class AlertForm(forms.Form):
     """What somebody does about an alert."""
 
-    alert = forms.IntegerField(min_value=1, widget=forms.HiddenInput)
-    act = forms.ChoiceField(choices=[("acknowledge", _("Acknowledge")), ("silence", _("Silence"))])
+    alert = forms.IntegerField(label=_("Alert"), min_value=1, widget=forms.HiddenInput)
+    act = forms.ChoiceField(
+        label=_("Operation"), choices=[("acknowledge", _("Acknowledge")), ("silence", _("Silence"))]
+    )
     hours = forms.FloatField(label=_("Hours"), min_value=0.1, max_value=24, required=False)
     note = forms.CharField(label=_("Note"), max_length=500, required=False)
 

@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from django_callcache.admin.access import Power, is_read_only, may
 from django_callcache.admin.alert_page import handle
@@ -233,7 +233,7 @@ class CacheAlertAdmin(ReadOnly):
         "alias",
         "rule",
         "severity",
-        "summary",
+        "summary_text",
         "state",
         "value",
         "threshold",
@@ -247,6 +247,10 @@ class CacheAlertAdmin(ReadOnly):
         "told_at",
         "undelivered",
     )
+
+    @admin.display(description=_("summary"))
+    def summary_text(self, alert: CacheAlert) -> str:
+        return gettext(alert.summary) if alert.summary else "\N{EN DASH}"
 
     def has_manage_permission(self, request: HttpRequest) -> bool:
         """Tell whether a user may handle alerts."""

@@ -54,7 +54,14 @@ class Migration(migrations.Migration):
                 ),
                 ("alias", models.CharField(max_length=100, verbose_name="cache alias")),
                 ("rule", models.CharField(max_length=100, verbose_name="rule")),
-                ("severity", models.CharField(max_length=10, verbose_name="severity")),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("info", "info"), ("warning", "warning"), ("critical", "critical")],
+                        max_length=10,
+                        verbose_name="severity",
+                    ),
+                ),
                 ("summary", models.CharField(blank=True, max_length=300, verbose_name="summary")),
                 (
                     "state",

@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from django_callcache.models.history import HistoryQuerySet
 
@@ -45,12 +46,19 @@ class CacheAlert(models.Model):
         SILENCED = "silenced", _("silenced")
         RESOLVED = "resolved", _("resolved")
 
+    class Severity(models.TextChoices):
+        """How bad it is."""
+
+        INFO = "info", pgettext_lazy("severity", "info")
+        WARNING = "warning", pgettext_lazy("severity", "warning")
+        CRITICAL = "critical", pgettext_lazy("severity", "critical")
+
     QUIET_SECONDS: ClassVar = 300
     """An alert that fires again so soon after it was told of is not told of anew."""
 
     alias = models.CharField(_("cache alias"), max_length=100)
     rule = models.CharField(_("rule"), max_length=100)
-    severity = models.CharField(_("severity"), max_length=10)
+    severity = models.CharField(_("severity"), max_length=10, choices=Severity)
     summary = models.CharField(_("summary"), max_length=300, blank=True)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.PENDING)
     value = models.FloatField(_("value"), null=True, blank=True, help_text=_("When it fired."))

@@ -10,6 +10,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 
 from django_callcache.admin import numbers
+from django_callcache.models import CacheAlert
 from django_callcache.ttl import Sentence
 
 register = template.Library()
@@ -35,6 +36,12 @@ def sentence(text: str) -> str:
         name: sentence(value) if isinstance(value, str) else value for name, value in text.values.items()
     }
     return gettext(text.template).format(**values)
+
+
+@register.filter
+def severity(word: str) -> str:
+    """How bad something is, in the reader's language."""
+    return str(CacheAlert.Severity(word).label)
 
 
 @register.filter
