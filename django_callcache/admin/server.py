@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
@@ -62,6 +62,8 @@ class SlowCommand:
     seconds: float
     command: str
     arguments: int
+    node: str = ""
+    """Of a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Node:
     """None where it does not answer; so for the rest."""
     used_memory: int | None = None
     replicas: int | None = None
+    info: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """All that it says of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,8 @@ class Server:
     product: str
     """"Redis" or "Valkey"."""
     groups: tuple[Group, ...]
-    advice: tuple[str, ...]
-    """Topics, each with its words in the template."""
+    advice: Mapping[str, tuple[str, ...]]
+    """Topics, each with its words in the template, and the nodes of a cluster that it is about."""
     slow: tuple[SlowCommand, ...]
     slow_fault: str
     """Why there is no slow log; empty where there is one."""
@@ -109,37 +113,49 @@ def server_of(cache: CallCache, *, synced: bool) -> Server:
         Group(topic, tuple((name, known[name]) for name in names if known.get(name) not in (None, "")))
         for topic, names in GROUPS.items()
     )
+    nodes = tuple(_nodes(client))
+    infos = {node.address: node.info for node in nodes if node.info} or {"": info}
     slow, fault = _slow(client)
     return Server(
         product,
         tuple(group for group in groups if group.fields),
-        tuple(_advice(info, synced=synced, is_paused=synced and is_paused(cache), options=cache.options)),
+        _advised(infos, _of_all(info, is_paused=synced and is_paused(cache), options=cache.options), synced),
         slow,
         fault,
         client.dbsize(),
-        tuple(_nodes(client)),
+        nodes,
     )
 
 
-def _advice(
-    info: Mapping[str, Any], *, synced: bool, is_paused: bool, options: CacheOptions
-) -> Iterator[str]:
+def _advised(
+    infos: Mapping[str, Mapping[str, Any]], of_all: Iterable[str], synced: bool
+) -> dict[str, tuple[str, ...]]:
+    """The advice for each server, by topic; a cluster is as well off as the worst of its nodes."""
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(of_all, ())
+    for address, info in infos.items():
+        for topic in _advice(info, synced=synced):
+            found[topic] = (*found.get(topic, ()), *filter(None, [address]))
+    return found
+
+
+def _of_all(info: Mapping[str, Any], *, is_paused: bool, options: CacheOptions) -> Iterator[str]:
+    """What concerns all nodes together."""
+    if is_paused:
+        yield "emptied"
+    expected = {"maxmemory": options.expect_maxmemory, "maxmemory_policy": options.expect_eviction_policy}
+    if any(value is not None and info.get(name) != value for name, value in expected.items()):
+        yield "unexpected"
+
+
+def _advice(info: Mapping[str, Any], *, synced: bool) -> Iterator[str]:
+    """What concerns one server."""
     limit, policy = int(info.get("maxmemory", 0)), str(info.get("maxmemory_policy", ""))
     if not limit:
         yield "no_limit"
     elif policy == "noeviction":
         yield "noeviction"
-    for name, expected in (
-        ("maxmemory", options.expect_maxmemory),
-        ("maxmemory_policy", options.expect_eviction_policy),
-    ):
-        if expected is not None and info.get(name) != expected:
-            yield "unexpected"
-            break
     if synced and limit and policy.startswith("allkeys"):
         yield "evicts_unsynced"
-    if is_paused:
-        yield "emptied"
     if synced and not info.get("aof_enabled"):
         yield "no_log"
     if int(info.get("evicted_keys", 0)):
@@ -156,32 +172,46 @@ def _advice(
 
 
 def _nodes(client: Any) -> Iterator[Node]:
-    if not isinstance(client, redis.RedisCluster):
-        return
-    cluster: Any = client  # its stubs leave these out
-    for node in cluster.get_primaries():
-        address = f"{node.host}:{node.port}"
+    for address, server in _servers(client):
+        if not address:
+            continue
         try:
-            connection = cluster.get_redis_connection(node)
-            info = connection.info()
-            keys = connection.dbsize()
+            info, keys = server.info(), server.dbsize()
         except RedisError:
             yield Node(address, None)
         else:
-            yield Node(address, keys, info.get("used_memory"), info.get("connected_slaves"))
+            yield Node(address, keys, info.get("used_memory"), info.get("connected_slaves"), info)
 
 
 def _slow(client: Any) -> tuple[tuple[SlowCommand, ...], str]:
-    try:
-        entries = client.slowlog_get(SLOW_SHOWN)
-    except RedisError as error:
-        return (), masked(error)
-    return tuple(
-        SlowCommand(
-            datetime.datetime.fromtimestamp(entry["start_time"], datetime.UTC),
-            int(entry["duration"]) / 1e6,
-            (words := bytes(entry["command"]).split(b" "))[0].decode(errors="backslashreplace").upper(),
-            len(words) - 1,
-        )
-        for entry in entries
-    ), ""
+    """The last slow commands of all nodes, the latest first, and why those of one cannot be had."""
+    found: list[SlowCommand] = []
+    fault = ""
+    for address, server in _servers(client):
+        try:
+            found += [_slow_command(entry, address) for entry in server.slowlog_get(SLOW_SHOWN)]
+        except RedisError as error:
+            fault = fault or masked(error)
+    found.sort(key=lambda entry: (entry.moment, entry.seconds), reverse=True)
+    return tuple(found[:SLOW_SHOWN]), fault
+
+
+def _slow_command(entry: Mapping[str, Any], address: str) -> SlowCommand:
+    words = bytes(entry["command"]).split(b" ")
+    return SlowCommand(
+        datetime.datetime.fromtimestamp(entry["start_time"], datetime.UTC),
+        int(entry["duration"]) / 1e6,
+        words[0].decode(errors="backslashreplace").upper(),
+        len(words) - 1,
+        address,
+    )
+
+
+def _servers(client: Any) -> Iterator[tuple[str, Any]]:
+    """The primaries of a cluster by their addresses, or the one server that there is."""
+    if not isinstance(client, redis.RedisCluster):
+        yield "", client
+        return
+    cluster: Any = client  # its stubs leave these out
+    for node in cluster.get_primaries():
+        yield f"{node.host}:{node.port}", cluster.get_redis_connection(node)

@@ -24,13 +24,15 @@ class ClusterClient(redis.RedisCluster):
         self._walk = walk
 
     def info(self, section: str | None = None, *sections: str, **_: Any) -> Any:
-        """What one primary says, with the numbers that add up added up."""
+        """What one primary says, with numbers that add up added up; without a limit where one has none."""
         told: list[dict[str, Any]] = [
             node.info(*filter(None, (section, *sections))) for node in self._nodes()
         ]
         whole = dict(told[0])
         for name in (summed.decode() for summed in SUMMED if summed.decode() in whole):
             whole[name] = sum(int(each.get(name) or 0) for each in told)
+        if "maxmemory" in whole and not all(each.get("maxmemory") for each in told):
+            whole["maxmemory"] = 0
         keys = sum(each.get("db0", {}).get("keys", 0) for each in told)
         return whole | ({"db0": {"keys": keys}} if keys else {})
 

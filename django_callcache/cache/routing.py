@@ -128,7 +128,8 @@ def listed(replies: Sequence[Any]) -> Any:
 def summed_info(replies: Sequence[Any]) -> Any:
     """What the first node says of itself, with numbers of all nodes together where `SUMMED` names them.
 
-    Whether data are kept is said of the node that keeps them worst.
+    Whether data are kept is said of the node that keeps them worst; a node without a limit of memory leaves
+    all without one.
     """
     failure = _failure(replies)
     if failure:
@@ -137,6 +138,8 @@ def summed_info(replies: Sequence[Any]) -> Any:
     info = dict(told[0])
     for name in SUMMED & info.keys():
         info[name] = b"%d" % sum(int(each.get(name) or 0) for each in told)
+    if any(each.get(b"maxmemory") == b"0" for each in told):
+        info[b"maxmemory"] = b"0"
     if b"aof_enabled" in info:
         info[b"aof_enabled"] = min(each.get(b"aof_enabled", b"0") for each in told)
     for policy in (each.get(b"maxmemory_policy", b"") for each in told):

@@ -23,6 +23,12 @@ class TestSummedInfo:
             info = lines(summed_info(nodes))
             assert (info[b"aof_enabled"], info[b"maxmemory_policy"]) == (b"0", b"allkeys-lru")
 
+    def test_no_limit(self):
+        """A node without a limit of memory leaves the cluster without one."""
+        nodes = [b"maxmemory:1000\r\n", b"maxmemory:0\r\n"]
+        assert lines(summed_info(nodes)) == {b"maxmemory": b"0"}
+        assert lines(summed_info(nodes[:1] * 2)) == {b"maxmemory": b"2000"}
+
     def test_not_asked(self):
         """What no node was asked for is not told."""
         assert lines(summed_info([b"used_memory:1\r\n"] * 2)) == {b"used_memory": b"2"}

@@ -49,21 +49,40 @@ class TestPages:
         )
 
     def test_server(self, client, cache):
-        """The nodes are listed with their keys, and slow commands can be had."""
+        """The nodes are listed with their keys, and with the slow commands of each."""
         whole = cache.redis_client()
         nodes = [whole.get_redis_connection(node) for node in whole.get_primaries()]
         for node in nodes:
+            node.slowlog_reset()
             node.config_set("slowlog-log-slower-than", 0)
-        try:
-            cache.get_many(CALLS)
-            shown = client.get(f"{ROOT}server/").context["server"]
-        finally:
-            for node in nodes:
-                node.config_set("slowlog-log-slower-than", 10_000)
+            node.config_set("slowlog-log-slower-than", 10_000)
+        shown = client.get(f"{ROOT}server/").context["server"]
         assert len({node.address for node in shown.nodes}) == 3
         assert all(node.keys for node in shown.nodes)
         assert shown.slow_fault == ""
-        assert shown.slow
+        assert {entry.node for entry in shown.slow} == {node.address for node in shown.nodes}
+        moments = [entry.moment for entry in shown.slow]
+        assert moments == sorted(moments, reverse=True)
+
+    @pytest.mark.parametrize("at", [0, 1, 2])
+    def test_server__worst_node(self, client, cache, at):
+        """Advice is about the node that is worst off, whichever it is, and names it."""
+        whole = cache.redis_client()
+        primaries = whole.get_primaries()
+        nodes = [whole.get_redis_connection(node) for node in primaries]
+        try:
+            for number, node in enumerate(nodes):
+                node.config_set("maxmemory", 0 if number == at else "1gb")
+                node.config_set("maxmemory-policy", "volatile-lru")
+            response = client.get(f"{ROOT}server/")
+        finally:
+            for node in nodes:
+                node.config_set("maxmemory", 0)
+                node.config_set("maxmemory-policy", "noeviction")
+        worst = f"{primaries[at].host}:{primaries[at].port}"
+        assert response.context["server"].advice["no_limit"] == (worst,)
+        assert whole.info()["maxmemory"] == 0
+        assert f'<bdi dir="ltr" class="cc-reason">{worst}</bdi>' in response.content.decode()
 
     def test_clear(self, client, cache):
         """A prefix is cleared on every node."""
