@@ -17,6 +17,7 @@ from django_callcache.admin.chart import Event
 from django_callcache.admin.lines import Bar, LineChart, bars_of, draw_lines
 from django_callcache.admin.overview import clears_since, runs_since
 from django_callcache.admin.periods import Period, period_of
+from django_callcache.admin.ttl_history import TtlHistory, ttl_history
 from django_callcache.live import LiveFacts, is_synced, look, without_credentials
 from django_callcache.models import COUNTERS, CacheHour
 from django_callcache.outbox.processes import ProcessReport
@@ -54,6 +55,7 @@ class CacheFacts:
     """Reads by call time."""
     lifetimes: tuple[Bar, ...]
     """Writes by the time that their entries live; the last is for ever."""
+    ttl: TtlHistory
     memory: LineChart
     location: str
     options: tuple[Option, ...]
@@ -77,10 +79,16 @@ def cache_facts(alias: Alias, period_name: str | None) -> CacheFacts:
         period,
         look(cache, synced=is_synced(cache)),
         cache.condition,
-        sum((Totals(*counts_of(hour)) for hour in hours), Totals()),
+        _totals(hours),
         _latency(period, points, by_step, events),
         _trimmed(bars_of(_added(hours, "read_latency", LATENCY_SLOTS), LATENCY_BOUNDS)),
         bars_of(_added(hours, "ttl_bands", TTL_BANDS), TTL_BOUNDS),
+        ttl_history(
+            period,
+            points,
+            [(hour.hour, hour.ttl_bands) for hour in hours],
+            [_totals(step).hit_ratio for step in by_step],
+        ),
         draw_lines(
             "memory",
             _("Memory of Redis"),
@@ -127,6 +135,10 @@ def _latency(
     return draw_lines(
         "latency", title, "seconds", points, lines, period.is_labelled, events, is_logarithmic=True
     )
+
+
+def _totals(hours: Iterable[CacheHour]) -> Totals:
+    return sum((Totals(*counts_of(hour)) for hour in hours), Totals())
 
 
 def _added(hours: Iterable[CacheHour], name: str, length: int) -> list[int]:

@@ -15,6 +15,7 @@ from django_callcache.admin.heat import DAYS, Heat, heat_of
 from django_callcache.admin.lines import Bar, bars_of
 from django_callcache.admin.overview import PrefixLine
 from django_callcache.admin.periods import Period, period_of
+from django_callcache.admin.ttl_history import TtlHistory, ttl_history
 from django_callcache.cache import CallCache
 from django_callcache.conf import PrefixRule
 from django_callcache.live import FAULTS
@@ -70,6 +71,7 @@ class PrefixFacts:
     """What comparisons of hits with their origin have found; None where there are none, or Redis failed."""
     lifetimes: tuple[Bar, ...]
     """Writes by the time that their entries live; the last is for ever."""
+    ttl: TtlHistory
 
 
 def prefixes_of(
@@ -115,7 +117,9 @@ def prefix_facts(alias: Alias, prefix: str, period_name: str | None) -> PrefixFa
     by_hour = counted_hours(stats.since(min(period.start, week)))
     points = series(by_hour, period.starts, max(period.now, period.start))
     rows = list(
-        stats.since(period.start).order_by().values_list("read_latency", "distinct_keys", "ttl_bands")
+        stats.since(period.start)
+        .order_by("hour")
+        .values_list("read_latency", "distinct_keys", "ttl_bands", "hour")
     )
     recent = [(hour, counts) for hour, counts in by_hour if hour >= week]
     return PrefixFacts(
@@ -130,10 +134,16 @@ def prefix_facts(alias: Alias, prefix: str, period_name: str | None) -> PrefixFa
             now,
             ratios={_utc_hour(hour): counts.hit_ratio or 0.0 for hour, counts in recent},
         ),
-        max((keys for _, keys, _ in rows), default=0),
-        percentile(add_latencies(latency for latency, _, _ in rows), 0.95),
+        max((keys for _, keys, _, _ in rows), default=0),
+        percentile(add_latencies(latency for latency, *_ in rows), 0.95),
         _staleness(cache, prefix),
-        bars_of(add_lists((bands for _, _, bands in rows), TTL_BANDS), TTL_BOUNDS),
+        bars_of(add_lists((bands for _, _, bands, _ in rows), TTL_BANDS), TTL_BOUNDS),
+        ttl_history(
+            period,
+            points,
+            [(hour, bands) for _, _, bands, hour in rows],
+            [point.totals.hit_ratio if point.totals else None for point in points],
+        ),
     )
 
 

@@ -25,6 +25,7 @@ from django_callcache.admin.overview import overview_of
 from django_callcache.admin.periods import period_of, round_period
 from django_callcache.admin.prefixes import prefix_facts, prefixes_of
 from django_callcache.admin.sheets import FORMATS, Sheet
+from django_callcache.admin.ttl_history import TtlHistory
 from django_callcache.live import FAULTS, look, masked
 from django_callcache.models import PREFIX_LENGTH, SyncRun
 
@@ -42,6 +43,7 @@ PASSES = (
 )  # fmt: skip
 PROCESSES = ("process", "near_entries", "near_bytes", "lag_seconds", "is_degraded")
 HOT_KEYS = ("key", "prefix", "gets")
+TTLS = ("start", "half_up_to_seconds", "nine_tenths_up_to_seconds", "hit_ratio")
 BANDS = ("above_seconds", "up_to_seconds", "number", "share")
 LINES = {
     "latency": ("start", "read_p50_seconds", "read_p95_seconds", "read_p99_seconds", "write_p95_seconds"),
@@ -133,6 +135,20 @@ def _lifetimes(alias: Alias, sheet: str, asked: QueryDict) -> Sheet:
     return _sheet(alias, sheet, BANDS, _band_rows(facts.lifetimes), facts.period.name)
 
 
+def _ttl(alias: Alias, sheet: str, asked: QueryDict) -> Sheet:
+    prefix = _prefix(asked)
+    if prefix:
+        found = prefix_facts(alias, prefix, _week(asked))
+        return _sheet(alias, sheet, TTLS, _ttl_rows(found.ttl), found.period.name, prefix)
+    facts = cache_facts(alias, round_period(asked.get("period", "")))
+    return _sheet(alias, sheet, TTLS, _ttl_rows(facts.ttl), facts.period.name)
+
+
+def _ttl_rows(history: TtlHistory) -> Rows:
+    half, most = (line.values for line in history.chart.lines)
+    return zip(history.starts, half, most, history.ratios, strict=True)
+
+
 def _of_sync(alias: Alias, sheet: str, asked: QueryDict) -> Sheet:
     found = sync_charts(alias.cache.alias, round_period(asked.get("period", "")))
     chart = next(chart for chart in found["charts"] if chart.name == sheet)
@@ -214,6 +230,7 @@ SHEETS: Mapping[str, Callable[[Alias, str, QueryDict], Sheet]] = {
     "latency": _of_cache,
     "reads": _reads,
     "lifetimes": _lifetimes,
+    "ttl": _ttl,
     "memory": _of_cache,
     "processes": _processes,
     "hours": _hours,

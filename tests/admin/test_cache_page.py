@@ -61,7 +61,7 @@ class TestCachePage:
         tables = [attributes for tag, attributes in shown.tags if tag == "table"]
         assert len(tables) >= 6
         drawings = [a for t, a in shown.tags if t == "svg" and a.get("role") == "img"]
-        assert len(drawings) == 2
+        assert len(drawings) == 3
         assert all("aria-labelledby" in attributes for attributes in drawings)
 
     def test_page__options(self, client, boss, settings):

@@ -11,6 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import translation
 
 from django_callcache.admin.heat import heat_of
+from django_callcache.admin.periods import period_of
+from django_callcache.admin.ttl_history import ttl_history
+from django_callcache.stats.series import Point
 from django_callcache.templatetags.callcache_admin import sentence
 from django_callcache.ttl import Sentence
 
@@ -51,6 +54,18 @@ class TestHeat:
         """What lies before the week does not dim it."""
         heat = heat_of({HOUR: 10, HOUR - 24 * 8: 1000}, NOW)
         assert heat.busiest == 10
+
+
+class TestTtlHistory:
+    def test_changes(self):
+        """A change of the usual band counts between hours with writes, whatever lies between them."""
+        bands = ([9, 1], [0, 0], [8, 2], [2, 8], [0, 9], [3, 0])
+        hours = [(NOW + datetime.timedelta(hours=at), each) for at, each in enumerate(bands)]
+        points = [Point(hour, 3600, None) for hour, _ in hours]
+        history = ttl_history(period_of("24h", NOW), points, hours, [None] * len(hours))
+        assert history.changes == 2
+        assert history.chart.lines[0].values == [1.0, None, 1.0, 10.0, 10.0, 1.0]
+        assert history.chart.lines[1].values == [1.0, None, 10.0, 10.0, 10.0, 1.0]
 
 
 class TestPages:

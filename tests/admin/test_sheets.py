@@ -16,7 +16,7 @@ from django.utils import timezone, translation
 from django_callcache.admin import browsing, scan
 from django_callcache.admin.sheet_pages import SHEETS
 from django_callcache.admin.sheets import Sheet, csv_lines, json_lines
-from django_callcache.models import CacheHour, CacheOperation, SyncRun
+from django_callcache.models import CacheHour, CacheOperation, CacheStat, SyncRun
 from django_callcache.outbox.stat_buckets import TTL_BANDS
 from tests.admin.conftest import DEFAULT
 
@@ -142,6 +142,20 @@ class TestData:
         found = rows_of(get(client, "lifetimes"))
         assert (found[0]["above_seconds"], found[0]["number"]) == ("", "15")
         assert (found[-1]["above_seconds"], found[-1]["up_to_seconds"], found[-1]["number"]) == ("", "", "6")
+
+    @pytest.mark.parametrize("asked", [{"period": "24h"}, {"period": "24h", "prefix": "call:"}])
+    def test_ttl(self, client, hours, asked):
+        """How long writes live stands beside the hit ratio, step by step; what has no bound is not told."""
+        newest = CacheHour.objects.latest("hour").hour
+        for back, bands in enumerate(([0, 0, 7, 3], [0] * (TTL_BANDS - 1) + [5], [6, 4])):
+            for model in (CacheHour, CacheStat):
+                rows = model.objects.filter(hour=newest - datetime.timedelta(hours=back))
+                rows.update(ttl_bands=bands + [0] * (TTL_BANDS - len(bands)))
+        *_, before, forever, last = rows_of(get(client, "ttl", **asked))
+        names = ("half_up_to_seconds", "nine_tenths_up_to_seconds", "hit_ratio")
+        assert [before[name] for name in names] == ["1.0", "10.0", "0.8"]
+        assert [forever[name] for name in names] == ["", "", "0.8"]
+        assert [last[name] for name in names] == ["60.0", "300.0", "0.8"]
 
     def test_hours(self, client, cache, stats):
         """The strip of hours has all of the week, those without any report with nothing."""
