@@ -117,7 +117,7 @@ class Loop:
         return not self._failures
 
     @contextmanager
-    def signals(self, *, grace_seconds: float = 8.0) -> Iterator[None]:
+    def signals(self, *, grace_seconds: float = 6.0) -> Iterator[None]:
         """Stop on the first signal; on the second, or when the grace is over, stop in the middle of a turn.
 
         Handlers are as before afterwards. In any thread but the main one signals are left alone.
