@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import random
 import threading
 import time
+from collections import deque
 from types import SimpleNamespace
 
 import psycopg
@@ -280,6 +282,35 @@ class TestCommitOrder:
         assert len(expected) > 20
         assert state(site) == expected
         assert site.replica.cursor(NAMESPACE).reset_at == 0
+
+    def test_a_thousand_rows(self, site, remote_sql, remote_url, postgres_store):
+        """Of 1,000 rows that five writers commit late, all with one moment, pages of four miss none."""
+        moment = order_text(int(time.time() * 1e6))
+        threads = [threading.Thread(target=commit_late, args=(remote_url, name, moment)) for name in "abcde"]
+        for thread in threads:
+            thread.start()
+        pulled = 0
+        while any(thread.is_alive() for thread in threads):
+            pulled += site.sync(postgres_store, batch=4).pulled
+        report = site.sync(postgres_store, batch=4)
+        assert (pulled + report.pulled, report.error) == (1000, None)
+        assert state(site) == {f"call:{name}{at}": at for name in "abcde" for at in range(200)}
+        query = "select count(distinct hlc) from public.callcache_entries"
+        assert remote_sql.execute(query).fetchone() == (1,)
+
+
+def commit_late(url, name, moment):
+    """Push 200 rows of one moment, in transactions that stay open for a while."""
+    chance = random.Random(name)
+    rows = deque(range(200))
+    with psycopg.connect(url) as connection:
+        while rows:
+            some = [rows.popleft() for _ in range(min(len(rows), chance.randint(1, 20)))]
+            pushed = json.dumps([{"k": f"1:call:{name}{at}", "v": at, "h": moment} for at in some])
+            push = "select public.callcache_push(%s, %s, %s::jsonb)"
+            connection.execute(push, (NAMESPACE, name, pushed))
+            time.sleep(chance.random() * 0.03)
+            connection.commit()
 
 
 def write_slowly(url, name, stop):

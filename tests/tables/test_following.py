@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 
 import psycopg
 import pytest
@@ -210,6 +211,51 @@ class TestFeed:
             f"campaign:{n}": name for n, name in business.execute("select id, name from public.campaigns")
         }
         assert {key: record["name"] for key, record in cache.load_many(keys).items()} == rows
+
+
+@pytest.mark.parametrize(
+    "rules", [pytest.param(FED, id="attached"), pytest.param(POLLED, id="polled", marks=pytest.mark.long)]
+)
+class TestLate:
+    def test_a_thousand_rows(self, cache_of, business, business_url, store, monkeypatch, rules):
+        """Of 1,000 rows that are committed late, many with one moment, pages of four miss none."""
+        monkeypatch.setattr("django_callcache.sync.postgres.CHANGES_AT_ONCE", 4)
+        cache = cache_of(**rules)
+        if rules is FED:
+            attach(business)
+        follow(cache, store)
+        keys = [f"campaign:{number}" for number in range(1000)]
+        cache.set_many(dict.fromkeys(keys, "old"))
+        chance = random.Random(19)
+        writers = [
+            threading.Thread(target=commit_late, args=(business_url, range(at, 1000, 5), chance.random()))
+            for at in range(5)
+        ]
+        for writer in writers:
+            writer.start()
+        read = 0
+        while any(writer.is_alive() for writer in writers):
+            read += follow(cache, store).changes
+        read += follow(cache, store).changes
+        assert read == business.execute("select count(*) from public.campaigns").fetchone()[0] == 1000
+        assert business.execute("select count(distinct updated_at) from public.campaigns").fetchone()[0] < 100
+        assert cache.get_many(keys) == {}
+
+
+def commit_late(url, rows, seed):
+    """Insert rows of the second at hand, in transactions that stay open for a while."""
+    chance = random.Random(seed)
+    rows = deque(rows)
+    with psycopg.connect(url) as connection:
+        while rows:
+            for _ in range(min(len(rows), chance.randint(1, 20))):
+                connection.execute(
+                    "insert into public.campaigns (id, name, updated_at) "
+                    "values (%s, 'x', date_trunc('second', now()))",
+                    (rows.popleft(),),
+                )
+            time.sleep(chance.random() * 0.03)
+            connection.commit()
 
 
 def write(url, number, stop, committed):
