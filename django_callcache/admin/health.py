@@ -57,14 +57,14 @@ def findings(
         sync: The settings of sync.
     """
     return (
-        *_redis(live, synced=synced),
+        *_redis(live, sync, synced=synced),
         _statistics(live, waiting_since, now),
         *_calls(figures),
         *(_sync(live, last_run, now, sync) if synced else ()),
     )
 
 
-def _redis(live: LiveFacts, *, synced: bool) -> Iterator[Finding]:
+def _redis(live: LiveFacts, sync: SyncSettings, *, synced: bool) -> Iterator[Finding]:
     if not live.is_reachable:
         yield Finding("error", "redis_down", {"reason": live.fault})
         return
@@ -77,6 +77,8 @@ def _redis(live: LiveFacts, *, synced: bool) -> Iterator[Finding]:
         yield Finding("error", "eviction_loses_writes", {"policy": live.eviction_policy})
     if synced and not live.is_append_only:
         yield Finding("warning", "not_durable")
+    if synced and sync.require_durable and live.may_lose_writes:
+        yield Finding("error", "writes_refused")
 
 
 def _statistics(live: LiveFacts, waiting_since: datetime.datetime | None, now: datetime.datetime) -> Finding:

@@ -18,9 +18,9 @@ MINUTE = datetime.timedelta(minutes=1)
 UP = {"version": "7.2.0", "is_append_only": True, "backlog": 0}
 
 
-def levels(live=None, totals=None, run=None, waiting=None, synced=False, remote="supabase"):
+def levels(live=None, totals=None, run=None, waiting=None, synced=False, remote="supabase", **stated):
     figures = Figures((), totals or Totals(), Totals(), (), [], None)
-    sync = SyncSettings(remote=remote, interval=300)
+    sync = SyncSettings(remote=remote, interval=300, **stated)
     live = LiveFacts(**(UP | (live or {})))
     found = findings(live, figures, run, waiting, now=NOW, synced=synced, sync=sync)
     return {finding.topic: finding.level for finding in found}
@@ -79,6 +79,16 @@ class TestFindings:
     def test_findings__of_sync(self, facts, topic, level):
         """What is wrong with sync is named."""
         assert levels(**facts, synced=True)[topic] == level
+
+    @pytest.mark.parametrize(
+        "risk", [{"is_append_only": False}, {"eviction_policy": "allkeys-lru", "max_memory": 100}]
+    )
+    def test_findings__writes_refused(self, risk):
+        """Where no write is taken that Redis might lose, the risk means that none is."""
+        assert levels(risk, synced=True, require_durable=True)["writes_refused"] == "error"
+        assert "writes_refused" not in levels(risk, synced=True)
+        assert "writes_refused" not in levels(risk, require_durable=True)
+        assert "writes_refused" not in levels(synced=True, require_durable=True)
 
     def test_findings__counts_wait_shortly(self):
         """Counts of the last minutes wait for their collector and are no news."""

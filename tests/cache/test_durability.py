@@ -94,6 +94,39 @@ class TestRequired:
             await face_of(cache).set("call:7", "new")
 
 
+class TestNothingIsLost:
+    @pytest.mark.parametrize(
+        "risk", [{"appendonly": "no"}, {"maxmemory": "50mb", "maxmemory-policy": "allkeys-lru"}]
+    )
+    def test_silently(self, cache, server, client, risk):
+        """Of 1,000 writes each either raises or survives a killed Redis with its value: no third."""
+        taken, refused = {}, []
+        for number in range(1000):
+            if number == 400:
+                for setting, value in risk.items():
+                    client.config_set(setting, value)
+            if number == 600:
+                client.config_set("appendonly", "yes")
+                client.config_set("maxmemory", "0")
+                wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+            try:
+                cache.set(f"call:late:{number}", number, timeout=None)
+            except SyncNotRecorded:
+                refused.append(number)
+            else:
+                taken[f"1:call:late:{number}"] = number
+        assert refused == list(range(400, 600))
+        assert cache.get_many([f"call:late:{number}" for number in refused]) == {}
+
+        server.kill()
+        server.start()
+
+        entries = {entry.remote_key: entry for entry in DirtyEntries(client, cache.redis_keys).entries()}
+        late = {key: entry for key, entry in entries.items() if ":late:" in key}
+        codec = cache.codec_for("call:late:0")
+        assert {key: codec.decode(entry.blob, entry.redis_key) for key, entry in late.items()} == taken
+
+
 class TestNotRequired:
     async def test_default(self, face_of, make_cache, start_redis):
         """Left out, writes depend on nothing of the kind."""

@@ -41,6 +41,15 @@ class TestFindings:
         """A loop that never ran is an error."""
         assert bad(cache, MemoryStore())["loop"].level == "error"
 
+    @pytest.mark.parametrize(("required", "level"), [(False, "warning"), (True, "error")])
+    def test_not_durable(self, cache, settings, required, level):
+        """A Redis without a log on disk is worse where synced writes depend on one."""
+        if cache.redis_client().info("persistence")["aof_enabled"]:
+            pytest.skip("this Redis has an append-only file")
+        settings.CALLCACHE = {"SYNC": {"NAMESPACE": "crm", "REQUIRE_DURABLE": required}}
+        found = bad(cache, MemoryStore())["durability"]
+        assert (found.level, "refused" in found.text) == (level, required)
+
     def test_remote_down(self, cache):
         """What cannot be asked is told, and the rest is still looked at."""
         found = bad(cache, Down())
