@@ -58,6 +58,8 @@ class Server:
         several = location if isinstance(location, list | tuple | set) else str(location).split(",")
         pools = [pool_of(url) for url in nodes_of_cluster(location)] if is_cluster(location) else []
         self.pool: Any = pools[0] if pools else pool_of(next(iter(several)))
+        if isinstance(self.pool, redis.sentinel.SentinelConnectionPool):
+            _make_discreet(self.pool.sentinel_manager)
         """A redis-py pool of this alias's own; calls use its settings, not its connections."""
         self.seeds = tuple(_place_of(pool) for pool in pools)
         """The nodes of a cluster that are stated; none of a single server."""
@@ -160,6 +162,22 @@ class Server:
             "retry": Retry(NoBackoff(), 0),
             **self._place,
         }
+
+
+class _DiscreetSentinel(redis.Redis):
+    """A Sentinel that errors call by its address alone."""
+
+    def __repr__(self) -> str:
+        return str(_place_of(self.connection_pool))
+
+
+def _make_discreet(manager: Any) -> None:
+    """Keep the password of the Sentinels out of the error that none of them knows the primary.
+
+    It calls each by its ``repr``, and that of some versions of redis-py (6.4 and 7.0 among them)
+    has all that the client was made with.
+    """
+    manager.sentinels = [_DiscreetSentinel.from_pool(each.connection_pool) for each in manager.sentinels]
 
 
 def _place_of(pool: Any) -> Node:

@@ -18,6 +18,21 @@ SERVICE = "calls"
 DOWN_AFTER_MS = 500
 
 
+def options_of(port, **stated):
+    """What an alias needs to ask a sentinel on this machine.
+
+    Args:
+        port: Where it listens.
+        stated: ``SENTINEL_KWARGS``.
+    """
+    return {
+        "SENTINELS": [(LOOPBACK, port)],
+        "SENTINEL_KWARGS": stated,
+        "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+        "CONNECTION_POOL_CLASS": "redis.sentinel.SentinelConnectionPool",
+    }
+
+
 class Watched:
     """Two servers and the sentinel that watches them.
 
@@ -78,11 +93,7 @@ class Watched:
     @property
     def options(self):
         """What an alias needs to find the primary."""
-        return {
-            "SENTINELS": [(LOOPBACK, self.port)],
-            "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
-            "CONNECTION_POOL_CLASS": "redis.sentinel.SentinelConnectionPool",
-        }
+        return options_of(self.port)
 
     @property
     def primary(self):

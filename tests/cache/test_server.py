@@ -4,16 +4,19 @@ import asyncio
 import os
 import signal
 import time
+import traceback
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from django_callcache.cache.server import Server
-from django_callcache.exceptions import RedisMisconfigured
-from testproject.parts.child import LOOPBACK
+from django_callcache.exceptions import RedisMisconfigured, RedisUnavailable
+from testproject.parts.child import LOOPBACK, free_port
 from tests.cache.conftest import Face
 from tests.cache.linked import OPTIONS, connect_link, is_confirmed, is_near, keep, near_of, until
-from tests.cache.sentinel import SERVICE, Watched
+from tests.cache.sentinel import SERVICE, Watched, options_of
 from tests.tls import certificate, tls_server
 
 pytestmark = pytest.mark.usefixtures("hurried_links")
@@ -85,6 +88,24 @@ class TestSentinel:
                 await self.written(face, f"x:{name}", name)
                 assert await face.get(f"x:{name}") == name
                 assert primary.exists(f"t:1:x:{name}"), name
+
+    async def test_error__no_password(self, face_of, make_cache, monkeypatch):
+        """No error tells the password of a Sentinel, also where redis-py shows pools with all they hold."""
+        monkeypatch.setattr(redis.ConnectionPool, "__repr__", lambda pool: str(pool.connection_kwargs))
+        port = free_port()
+        options = options_of(port, password="planted", retry=Retry(NoBackoff(), 0))
+        face = face_of(
+            make_cache(f"redis://{SERVICE}/0", django_redis=options, ON_ERROR="raise", DEADLINE=10)
+        )
+        with pytest.raises(RedisUnavailable) as of_the_cache:
+            await face.get("a")
+        with pytest.raises(redis.sentinel.MasterNotFoundError) as of_redis:
+            face.cache.redis_client().ping()
+        told = [
+            line for error in (of_the_cache, of_redis) for line in traceback.format_exception(error.value)
+        ]
+        assert f"{LOOPBACK}:{port}" in "".join(told)
+        assert "planted" not in "".join(told)
 
     def cache(self, make_cache, watched, **options):
         return make_cache(
