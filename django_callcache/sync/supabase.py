@@ -73,8 +73,12 @@ MOST_NAME_BYTES = 6000
 _is_ours: ContextVar[bool] = ContextVar("callcache_supabase_request", default=False)
 
 
+_TALKATIVE = ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "proxy", "socks")))
+
+
 class _Silence(logging.Filter):
-    """Drops httpx's line a request, which tells the project's address, for requests of this module."""
+    """Drops what its client logs of a request of this module: the project's address, and at the level DEBUG
+    all headers of the answer, which may repeat the key."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not _is_ours.get()
@@ -279,7 +283,8 @@ class SupabaseStore:
                 limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=20),
                 event_hooks={"response": [_judge_status]},
             )
-            logging.getLogger("httpx").addFilter(_silence)
+            for name in _TALKATIVE:
+                logging.getLogger(name).addFilter(_silence)
             options = ClientOptions(
                 httpx_client=self._http,
                 schema="public",

@@ -260,14 +260,16 @@ class TestSecrets:
         assert VALUE not in shown
 
     def test_log__only_ours_silent(self, caplog):
-        """httpx's line a request is missing for ours, and for ours only."""
-        caplog.set_level(logging.INFO)
+        """What its client logs of requests is missing for ours, and for ours only."""
+        caplog.set_level(logging.DEBUG)
         with impostor(body=b"{}") as server, store_at(server.url) as store:
             with pytest.raises(RemoteUnavailable):
                 store.push(NAMESPACE, "a", [row()])
             assert "HTTP Request" not in caplog.text
+            assert "receive_response" not in caplog.text
             httpx.get(server.url + "/else", trust_env=False)
             assert "/else" in caplog.text
+            assert "receive_response" in caplog.text
 
 
 class TestConstruction:
