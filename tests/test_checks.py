@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import redis
 from django.conf import settings as django_settings
 from django.core import checks
+from django.db import connections
 from django.test import override_settings
 
 from django_callcache.cache import CallCache
@@ -315,6 +317,18 @@ class TestSync:
         assert django_settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
         assert ids(settings={"SYNC": {"REMOTE": "postgres", "DATABASE": "default"}}) == ["E009"]
 
+    def test_check_remote__no_driver(self, monkeypatch):
+        """A PostgreSQL whose driver is not installed is the same error, which names what is missing."""
+        for name in ("psycopg", "psycopg2"):
+            monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, "django.db.backends.postgresql.base", raising=False)
+        engine = {"ENGINE": "django.db.backends.postgresql"}
+        monkeypatch.setitem(connections.settings, "supabase", {**connections.settings["default"], **engine})
+        (error,) = messages(settings={"SYNC": {"REMOTE": "postgres", "DATABASE": "supabase"}})
+        assert error.id == "callcache.E009"
+        assert "'supabase'" in error.msg
+        assert "psycopg" in error.msg
+
     def test_check_remote__dotted_path(self):
         """A remote store of the user's own must be importable."""
         assert ids(settings={"SYNC": {"REMOTE": "tests.test_checks.RemoteStore"}}) == []
@@ -552,6 +566,26 @@ class TestIds:
         documented = re.findall(r"^\| `(callcache\.[EWI]\d+)` ", self.TABLE, re.MULTILINE)
         assert sorted(documented) == sorted(set(self.ids_in_code()))
         assert Counter(documented).most_common(1)[0][1] == 1
+
+    def test_ids__each_expected(self):
+        """Every id in the table is what a test above expects, or one of its cases."""
+        module = ast.parse(Path(__file__).read_text())
+        expecting = [
+            test
+            for group in module.body
+            if isinstance(group, ast.ClassDef) and group.name != type(self).__name__
+            for test in group.body
+            if isinstance(test, ast.FunctionDef) and test.name.startswith("test_")
+        ]
+        expected = {
+            str(node.value).removeprefix("callcache.")
+            for test in expecting
+            for node in ast.walk(test)
+            if isinstance(node, ast.Constant)
+        }
+        documented = re.findall(r"^\| `callcache\.([EWI]\d+)` ", self.TABLE, re.MULTILINE)
+        assert documented
+        assert set(documented) - expected == set()
 
     def test_ids__each_for_one_thing(self):
         """No id stands for two things; what cannot be used has two causes."""
