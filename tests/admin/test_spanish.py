@@ -76,16 +76,19 @@ class Texts(HTMLParser):
 
 @pytest.fixture(scope="module")
 def untranslated():
-    """Tell which texts of a page are English: a text of ours as it stands in the code, or a sentence."""
+    """Tell which texts of a page are English: a text of ours as it stands in the code, or a sentence.
+
+    Around our lists Django has sentences, of which not all have their Spanish in each of its releases.
+    """
     ours = {entry.msgid for entry in polib.pofile(str(CATALOGUE)) if entry.msgid != entry.msgstr}
     ours -= {"default"} | {entry.msgstr for entry in polib.pofile(str(CATALOGUE))}
 
-    def find(page):
+    def find(page, sentences=True):
         for text in Texts(page).found:
             words = text
             for given in DATA:
                 words = words.replace(given, "")
-            if text in ours or ENGLISH & set(re.findall(r"[^\W\d_]+", words.lower())):
+            if text in ours or (sentences and ENGLISH & set(re.findall(r"[^\W\d_]+", words.lower()))):
                 yield text
 
     return find
@@ -140,7 +143,8 @@ class TestSpanish:
             for pk in CacheOperation.objects.filter(kind="clear").values_list("pk", flat=True)
         ]
         pages = [page.path for page in PAGES if not page.as_stranger and "clear/" not in page.path]
-        found = {path: sorted(untranslated(visit(path))) for path in (*pages, *LISTS, *rows, *cleared)}
+        found = {path: sorted(untranslated(visit(path))) for path in (*pages, *cleared)}
+        found |= {path: sorted(untranslated(visit(path), sentences=False)) for path in (*LISTS, *rows)}
         assert {path: texts for path, texts in found.items() if texts} == {}
 
     def test_untranslated__found(self, untranslated):
