@@ -15,7 +15,7 @@ from django_callcache.admin import browsing
 from django_callcache.admin.access import Power, may
 from django_callcache.admin.aliases import Alias, aliases_of, chosen
 from django_callcache.admin.backlog import sync_charts
-from django_callcache.admin.cache_facts import cache_facts
+from django_callcache.admin.cache_facts import CacheFacts, cache_facts
 from django_callcache.admin.chart import Chart
 from django_callcache.admin.frame import DATA, KEYS, KEYS_DATA, OVERVIEW, Pages, refuse
 from django_callcache.admin.heat import Heat
@@ -23,7 +23,7 @@ from django_callcache.admin.hot_keys import hot_keys
 from django_callcache.admin.lines import Bar, LineChart
 from django_callcache.admin.overview import overview_of
 from django_callcache.admin.periods import period_of, round_period
-from django_callcache.admin.prefixes import prefix_facts, prefixes_of
+from django_callcache.admin.prefixes import PrefixFacts, prefix_facts, prefixes_of
 from django_callcache.admin.sheets import FORMATS, Sheet
 from django_callcache.admin.ttl_history import TtlHistory
 from django_callcache.live import FAULTS, look, masked
@@ -127,21 +127,28 @@ def _reads(alias: Alias, sheet: str, asked: QueryDict) -> Sheet:
 
 
 def _lifetimes(alias: Alias, sheet: str, asked: QueryDict) -> Sheet:
-    prefix = _prefix(asked)
-    if prefix:
-        found = prefix_facts(alias, prefix, _week(asked))
-        return _sheet(alias, sheet, BANDS, _band_rows(found.lifetimes), found.period.name, prefix)
-    facts = cache_facts(alias, round_period(asked.get("period", "")))
-    return _sheet(alias, sheet, BANDS, _band_rows(facts.lifetimes), facts.period.name)
+    return _of_writes(alias, sheet, asked, BANDS, lambda facts: _band_rows(facts.lifetimes))
 
 
 def _ttl(alias: Alias, sheet: str, asked: QueryDict) -> Sheet:
+    return _of_writes(alias, sheet, asked, TTLS, lambda facts: _ttl_rows(facts.ttl))
+
+
+def _of_writes(
+    alias: Alias,
+    sheet: str,
+    asked: QueryDict,
+    columns: tuple[str, ...],
+    rows: Callable[[PrefixFacts | CacheFacts], Rows],
+) -> Sheet:
+    """What the pages of a prefix and of a whole cache tell alike."""
     prefix = _prefix(asked)
+    facts: PrefixFacts | CacheFacts
     if prefix:
-        found = prefix_facts(alias, prefix, _week(asked))
-        return _sheet(alias, sheet, TTLS, _ttl_rows(found.ttl), found.period.name, prefix)
-    facts = cache_facts(alias, round_period(asked.get("period", "")))
-    return _sheet(alias, sheet, TTLS, _ttl_rows(facts.ttl), facts.period.name)
+        facts = prefix_facts(alias, prefix, _week(asked))
+    else:
+        facts = cache_facts(alias, round_period(asked.get("period", "")))
+    return _sheet(alias, sheet, columns, rows(facts), facts.period.name, prefix)
 
 
 def _ttl_rows(history: TtlHistory) -> Rows:

@@ -13,30 +13,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.cache import process_cache
+
 OPTIONS = {"DEADLINE": 20, "STATS": False}
 
 
 def set_up(url):
-    """Configure Django with one alias; return its cache."""
-    import django
-    from django.conf import settings
-
-    settings.configure(
-        SECRET_KEY="of processes that share a cache",
-        CACHES={
-            "default": {
-                "BACKEND": "django_callcache.cache.CallCache",
-                "LOCATION": url,
-                "KEY_PREFIX": "t",
-                "OPTIONS": {"CALLCACHE": OPTIONS},
-            }
-        },
-        CALLCACHE={"STATS": {"FLUSH_INTERVAL": 3600}},
-    )
-    django.setup()
-    from django.core.cache import caches
-
-    return caches["default"]
+    """Return the cache of this process."""
+    return process_cache.set_up(url, OPTIONS, {"STATS": {"FLUSH_INTERVAL": 3600}})
 
 
 def loader_of(cache, key, seconds):

@@ -11,33 +11,16 @@ import sys
 import time
 import traceback
 
+from tests.cache import process_cache
+
 STALENESS = 1.0
 """MAX_STALENESS of every process here: the least there may be."""
 
 
 def set_up(url, link):
-    """Configure Django with one alias, ``LINK`` as told; return its cache."""
-    import django
-    from django.conf import settings
-
+    """Return the cache of this process, ``LINK`` as told."""
     options = {"RULES": {"k:": {"ttl": 600}}, "NEAR_TTL": 3600, "MAX_STALENESS": STALENESS, "DEADLINE": 20}
-    options["LINK"] = link
-    settings.configure(
-        SECRET_KEY="of processes that share a cache",
-        CACHES={
-            "default": {
-                "BACKEND": "django_callcache.cache.CallCache",
-                "LOCATION": url,
-                "KEY_PREFIX": "t",
-                "OPTIONS": {"CALLCACHE": options},
-            }
-        },
-        CALLCACHE={"STATS": {"FLUSH_INTERVAL": 3600}},
-    )
-    django.setup()
-    from django.core.cache import caches
-
-    return caches["default"]
+    return process_cache.set_up(url, {**options, "LINK": link}, {"STATS": {"FLUSH_INTERVAL": 3600}})
 
 
 def connect(cache):

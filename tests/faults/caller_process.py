@@ -17,6 +17,8 @@ import threading
 import time
 from pathlib import Path
 
+from tests.cache import process_cache
+
 THREADS = 8
 CONNECTIONS = 10
 KEYS = 500
@@ -30,25 +32,8 @@ OPTIONS = {
 
 
 def set_up(url):
-    """Configure Django with one alias; return its cache."""
-    import django
-    from django.conf import settings
-
-    settings.configure(
-        SECRET_KEY="of processes that share a cache",
-        CACHES={
-            "default": {
-                "BACKEND": "django_callcache.cache.CallCache",
-                "LOCATION": url,
-                "KEY_PREFIX": "t",
-                "OPTIONS": {"CALLCACHE": OPTIONS},
-            }
-        },
-    )
-    django.setup()
-    from django.core.cache import caches
-
-    return caches["default"]
+    """Return the cache of this process."""
+    return process_cache.set_up(url, OPTIONS)
 
 
 def resident_bytes():
